@@ -1,0 +1,1 @@
+"""The node part: pods bound to this device become containers."""

@@ -1,0 +1,1 @@
+"""Objects into objects: one plan function and one thin loop each."""

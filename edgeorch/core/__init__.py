@@ -1,0 +1,1 @@
+"""Decisions: pure functions from desired and observed state to actions."""

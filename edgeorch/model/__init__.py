@@ -1,0 +1,1 @@
+"""What an object is: served kinds, schema, views, defaults, validation, patches, tables. Pure."""

@@ -1,0 +1,1 @@
+"""The kernel's network: netlink, network namespaces and nftables."""

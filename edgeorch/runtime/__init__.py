@@ -1,0 +1,1 @@
+"""The containerd adapter: the only package that speaks gRPC."""

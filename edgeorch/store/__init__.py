@@ -1,0 +1,1 @@
+"""Owner of the objects: SQLite beneath, memory in front, watches to the side."""

@@ -1,0 +1,1 @@
+"""Formats and protocols, bytes in and values out: no sockets, no await."""
