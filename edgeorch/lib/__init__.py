@@ -1,1 +1,1 @@
-"""Leaves: clocks, tasks, queues, JSON, quantities. They know nothing of Kubernetes objects' meaning."""
+"""Leaves: clocks, tasks, queues, JSON. They know nothing of what objects mean."""

@@ -15,12 +15,14 @@ from edgeorch.lib import backoff
 
 log = logging.getLogger(__name__)
 
+RESTARTS = backoff.Policy(initial=0.1, factor=2.0, cap=30.0)
+
 
 async def supervise(
     name: str,
     run: Callable[[], Awaitable[None]],
     *,
-    delays: backoff.Policy = backoff.Policy(initial=0.1, factor=2.0, cap=30.0),
+    delays: backoff.Policy = RESTARTS,
     healthy_after: float = 60.0,
 ) -> None:
     """Run `run` for ever: when it fails or returns, start it again after a growing delay (seconds).
