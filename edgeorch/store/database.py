@@ -1,0 +1,186 @@
+"""The disk: one SQLite file, one connection, group commit.
+
+Owns the file and nothing else knows SQLite. WAL with synchronous=FULL: a committed change is on the
+medium before anybody is told. Changes that wait while the medium is busy share the next
+transaction, so a burst of a hundred writes costs a few fsyncs, not a hundred. A failed transaction
+leaves the file and every reader as they were.
+
+Source: https://www.sqlite.org/wal.html, https://www.sqlite.org/pragma.html#pragma_synchronous
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import aiosqlite
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Callable, Iterable
+
+log = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS objects (
+    resource TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (resource, namespace, name)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+"""
+_UPSERT = """
+INSERT INTO objects (resource, namespace, name, body) VALUES (?, ?, ?, ?)
+ON CONFLICT (resource, namespace, name) DO UPDATE SET body = excluded.body
+"""
+_DELETE = "DELETE FROM objects WHERE resource = ? AND namespace = ? AND name = ?"
+
+
+class StorageError(Exception):
+    """The medium refused: full, read-only, broken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One object as it rests. `body` None removes it."""
+
+    resource: str
+    namespace: str
+    name: str
+    body: bytes | None
+
+
+@dataclass(slots=True, eq=False)
+class _Change:
+    rows: list[Row]
+    committed: Callable[[], None]
+    done: asyncio.Future[None]
+
+
+class Database:
+    def __init__(self, path: pathlib.Path) -> None:
+        self._path = path
+        self._connection: aiosqlite.Connection | None = None
+        self._waiting: list[_Change] = []
+        self._wake = asyncio.Event()
+        self.failure: str | None = None
+        """Why the last transaction failed, None while the medium takes writes."""
+
+    async def open(self) -> None:
+        """Raises StorageError when the file cannot be used."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._connection = await aiosqlite.connect(self._path, isolation_level=None)
+            await self._connection.execute("PRAGMA journal_mode=WAL")
+            await self._connection.execute("PRAGMA synchronous=FULL")
+            await self._connection.execute("PRAGMA cache_size=-512")
+            await self._migrate()
+        except (sqlite3.Error, OSError) as error:
+            await self.close()
+            raise StorageError(f"cannot open {self._path}: {error}") from error
+
+    async def _migrate(self) -> None:
+        (version,) = (await self._one("PRAGMA user_version")) or (0,)
+        if version > SCHEMA_VERSION:
+            raise StorageError(
+                f"cannot open {self._path}: written by a newer edgeorch (schema {version}, "
+                f"this one knows {SCHEMA_VERSION}); install that version again"
+            )
+        if version < SCHEMA_VERSION:
+            await self._db.executescript(_SCHEMA)
+            await self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+    @property
+    def _db(self) -> aiosqlite.Connection:
+        if self._connection is None:
+            raise StorageError(f"cannot use {self._path}: it is closed")
+        return self._connection
+
+    async def _one(self, query: str, *values: object) -> tuple[int] | None:
+        async with self._db.execute(query, values) as cursor:
+            row = await cursor.fetchone()
+        return (int(row[0]),) if row else None
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            await self._connection.close()
+            self._connection = None
+
+    async def rows(self) -> list[Row]:
+        async with self._db.execute("SELECT resource, namespace, name, body FROM objects") as found:
+            return [Row(*row) async for row in found]
+
+    async def number(self, name: str) -> int:
+        found = await self._one("SELECT value FROM meta WHERE name = ?", name)
+        return found[0] if found else 0
+
+    async def set_number(self, name: str, value: int) -> None:
+        try:
+            await self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+        except sqlite3.Error as error:
+            raise StorageError(f"cannot write {self._path}: {error}") from error
+
+    def submit(self, rows: list[Row], committed: Callable[[], None]) -> asyncio.Future[None]:
+        """Queue a change. `committed` runs once it is on the medium, also if nobody waits any more.
+
+        The future fails with StorageError when the medium refuses.
+        """
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # Whoever waits may be gone by then; the failure has been logged and is in `failure`.
+        done.add_done_callback(lambda future: future.cancelled() or future.exception())
+        self._waiting.append(_Change(rows, committed, done))
+        self._wake.set()
+        return done
+
+    async def run(self) -> None:
+        """Write what is submitted, for ever."""
+        while True:
+            await self._wake.wait()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Commit everything that waits now, in one transaction."""
+        self._wake.clear()
+        changes, self._waiting = self._waiting, []
+        if not changes:
+            return
+        try:
+            await self._transaction(row for change in changes for row in change.rows)
+        except (sqlite3.Error, StorageError) as error:
+            self._fail(changes, error)
+            return
+        self.failure = None
+        for change in changes:
+            change.committed()
+            if not change.done.done():
+                change.done.set_result(None)
+
+    async def _transaction(self, rows: Iterable[Row]) -> None:
+        puts, deletes = [], []
+        # Within one batch the last word on a key counts.
+        latest = {(row.resource, row.namespace, row.name): row for row in rows}
+        for key, row in latest.items():
+            if row.body is None:
+                deletes.append(key)
+            else:
+                puts.append((*key, row.body))
+        await self._db.execute("BEGIN IMMEDIATE")
+        try:
+            if puts:
+                await self._db.executemany(_UPSERT, puts)
+            if deletes:
+                await self._db.executemany(_DELETE, deletes)
+            await self._db.execute("COMMIT")
+        except BaseException:
+            await self._db.rollback()
+            raise
+
+    def _fail(self, changes: list[_Change], error: Exception) -> None:
+        self.failure = f"cannot write {self._path}: {error}"
+        log.error("%s", self.failure)
+        for change in changes:
+            if not change.done.done():
+                change.done.set_exception(StorageError(self.failure))

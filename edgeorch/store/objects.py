@@ -1,0 +1,431 @@
+"""The objects: the only door for api, agent, controllers and proxy alike.
+
+Everything that is true of every write happens here and once: defaults, validation, versions,
+uids, generations, preconditions, finalizers, allocation, durability, and telling the watchers.
+
+* Intent is durable: a change of metadata or spec is on the medium before the caller goes on and
+  before any watcher hears of it. Observation is not: status (and whatever `durable=False` says) is
+  told at once and reaches the disk batched; volatile objects never do.
+* Changes to one object are sequential: `change` functions see the latest state and may not await.
+* resourceVersion only grows, also across a power cut: versions are reserved on disk in blocks and
+  a start begins with a new block.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import uuid
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from edgeorch.lib import clock as clocks
+from edgeorch.lib import json
+from edgeorch.model import defaults, errors, kinds, lifecycle, validation
+from edgeorch.store import database, watch
+from edgeorch.store.stored import Stored
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edgeorch.model.kinds import Kind, Object
+
+    Change = Callable[[Object], Object]
+
+log = logging.getLogger(__name__)
+
+VERSION_BLOCK = 1 << 20
+FLUSH_AFTER = 60.0
+"""Seconds after which a changed status is written down."""
+_MANAGED_BY = {
+    "endpointslices.discovery.k8s.io": (
+        "endpointslice.kubernetes.io/managed-by",
+        "endpointslice-controller.k8s.io",
+    ),
+    "endpoints": ("endpoints.kubernetes.io/managed-by", "endpoint-controller"),
+}
+_SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
+
+
+class Allocator(Protocol):
+    """Gives an object what only the whole can give: addresses, ports. Called after validation."""
+
+    def admit(self, new: Object, old: Object | None) -> None:
+        """Complete `new` in place. Raises StatusError."""
+
+    def settle(self, new: Object | None, old: Object | None) -> None:
+        """`old` has become `new` (None: it is gone); give back what is no longer used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A list at one moment, ordered by namespace and name."""
+
+    items: list[Stored]
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """What became of a delete: the object's last state, and whether it is gone already."""
+
+    stored: Stored
+    gone: bool
+
+
+class Objects:
+    def __init__(
+        self, db: database.Database, registry: kinds.Registry, clock: clocks.Clock
+    ) -> None:
+        self.registry = registry
+        self._db = db
+        self._clock = clock
+        self._version = 0
+        self._reserved = 0
+        self._objects: dict[str, dict[tuple[str, str], Stored]] = {}
+        self._rings: dict[str, watch.Ring] = {}
+        self._inflight: dict[tuple[str, str, str], asyncio.Future[None]] = {}
+        self._dirty: set[tuple[str, str, str]] = set()
+        self._dirtied = asyncio.Event()
+        self._allocators: dict[str, Allocator] = {}
+
+    # --- life -----------------------------------------------------------------------------------
+
+    async def load(self) -> None:
+        """Read everything in. Raises StorageError."""
+        self._version = await self._db.number("reserved_version") + 1
+        await self._reserve()
+        for kind in self.registry:
+            self._objects[kind.resource] = {}
+            self._rings[kind.resource] = watch.Ring(self._version)
+        for row in await self._db.rows():
+            held = self._objects.get(row.resource)
+            if held is None:
+                log.warning(
+                    "%s %s/%s is stored but not served", row.resource, row.namespace, row.name
+                )
+                continue
+            if row.body is not None:
+                obj = json.decode(row.body)
+                held[row.namespace, row.name] = self._stamp(
+                    row.resource, row.namespace, row.name, obj
+                )
+
+    async def _reserve(self) -> None:
+        self._reserved = self._version + VERSION_BLOCK
+        await self._db.set_number("reserved_version", self._reserved)
+
+    async def run(self) -> None:
+        """Write down what may wait, for ever; on cancellation, once more."""
+        try:
+            while True:
+                await self._dirtied.wait()
+                await asyncio.sleep(FLUSH_AFTER)
+                await self.write_dirty()
+                if self._version > self._reserved - VERSION_BLOCK // 2:
+                    await self._reserve()
+        finally:
+            await self.write_dirty()
+
+    async def write_dirty(self) -> None:
+        self._dirtied.clear()
+        keys, self._dirty = self._dirty, set()
+        rows = []
+        for resource, namespace, name in keys:
+            stored = self._objects[resource].get((namespace, name))
+            if stored is not None and (resource, namespace, name) not in self._inflight:
+                rows.append(database.Row(resource, namespace, name, _at_rest(stored.decode())))
+        if rows:
+            self._db.submit(rows, lambda: None)
+            await self._db.flush()
+
+    def allocate_with(self, resource: str, allocator: Allocator) -> None:
+        self._allocators[resource] = allocator
+
+    @property
+    def version(self) -> int:
+        return self._version
+
+    # --- reading --------------------------------------------------------------------------------
+
+    def find(self, resource: str, namespace: str, name: str) -> Stored | None:
+        return self._objects[resource].get((namespace, name))
+
+    def get(self, resource: str, namespace: str, name: str) -> Stored:
+        """Raises StatusError (404)."""
+        found = self.find(resource, namespace, name)
+        if found is None:
+            raise errors.not_found(resource, name)
+        return found
+
+    def list(self, resource: str, namespace: str | None = None) -> Snapshot:
+        """All of a namespace, or of all namespaces."""
+        held = self._objects[resource]
+        keys = sorted(key for key in held if namespace is None or key[0] == namespace)
+        return Snapshot([held[key] for key in keys], self._version)
+
+    def watch(self, resource: str, since: int | None = None) -> watch.Watch:
+        """Changes after version `since`, or from now on. Raises watch.Expired."""
+        if since is not None and since > self._version:
+            raise watch.Expired(f"too large resource version: {since}, current: {self._version}")
+        return self._rings[resource].watch(since)
+
+    # --- writing --------------------------------------------------------------------------------
+
+    async def create(self, resource: str, obj: Object, *, dry_run: bool = False) -> Stored:
+        """Store a new object. `obj` is taken over. Raises StatusError."""
+        kind = self.registry.resource(resource)
+        obj = lifecycle.prepare_create(
+            kind,
+            obj,
+            uid=str(uuid.uuid4()),
+            now=clocks.rfc3339(self._clock.now()),
+            suffix=lambda: "".join(secrets.choice(_SUFFIX_LETTERS) for _ in range(5)),
+        )
+        _complete(kind, obj)
+        namespace, name = _key(obj)
+        if kind.namespaced:
+            self._check_namespace(kind, namespace, name)
+        _refuse_invalid(kind, obj, validation.create(kind, obj))
+        await self._settled(resource, namespace, name)
+        if self.find(resource, namespace, name) is not None:
+            raise errors.already_exists(resource, name)
+        return await self._write(kind, obj, None, dry_run=dry_run, durable=True)
+
+    async def update(
+        self,
+        resource: str,
+        namespace: str,
+        name: str,
+        change: Change,
+        *,
+        subresource: str = "",
+        durable: bool = True,
+        dry_run: bool = False,
+    ) -> Stored:
+        """Replace an object by what `change` makes of a copy of it.
+
+        A resourceVersion or uid in the result is a precondition. Without a difference nothing is
+        written and nobody is told. Raises StatusError.
+        """
+        kind = self.registry.resource(resource)
+        await self._settled(resource, namespace, name)
+        stored = self.get(resource, namespace, name)
+        old = stored.decode()
+        new = change(stored.decode())
+        _check_preconditions(kind, name, new["metadata"], stored, old)
+        new = lifecycle.prepare_update(kind, new, old, subresource=subresource)
+        if subresource != "status":
+            _complete(kind, new)
+        if not lifecycle.changed(old, new):
+            return stored
+        _refuse_invalid(kind, new, validation.update(kind, new, old))
+        meta = new["metadata"]
+        if _finished(meta):
+            return await self._write(kind, None, stored, dry_run=dry_run, durable=True)
+        durable = durable and subresource != "status"
+        return await self._write(kind, new, stored, dry_run=dry_run, durable=durable)
+
+    async def update_status(
+        self, resource: str, namespace: str, name: str, change: Change
+    ) -> Stored:
+        return await self.update(resource, namespace, name, change, subresource="status")
+
+    async def delete(
+        self,
+        resource: str,
+        namespace: str,
+        name: str,
+        options: Object | None = None,
+        *,
+        dry_run: bool = False,
+    ) -> Deletion:
+        """Delete, or begin to: grace periods and finalizers are honoured. Raises StatusError."""
+        kind = self.registry.resource(resource)
+        await self._settled(resource, namespace, name)
+        stored = self.get(resource, namespace, name)
+        options = options or {}
+        old = stored.decode()
+        _check_preconditions(kind, name, options.get("preconditions") or {}, stored, old)
+        new = lifecycle.prepare_delete(
+            kind, stored.decode(), options, clocks.rfc3339(self._clock.now())
+        )
+        if new is not None and not lifecycle.changed(old, new):
+            return Deletion(stored, gone=False)
+        written = await self._write(kind, new, stored, dry_run=dry_run, durable=True)
+        return Deletion(written, gone=new is None)
+
+    def record(self, resource: str, obj: Object) -> Stored:
+        """Put a volatile object at once, without checks: events, which nobody may wait for."""
+        kind = self.registry.resource(resource)
+        if not kind.volatile:
+            raise ValueError(f"{resource} is not volatile")
+        namespace, name = _key(obj)
+        return self._publish(kind, obj, self.find(resource, namespace, name), (namespace, name))
+
+    def forget(self, resource: str, namespace: str, name: str) -> None:
+        """Remove a volatile object at once."""
+        kind = self.registry.resource(resource)
+        stored = self.find(resource, namespace, name)
+        if stored is not None:
+            self._publish(kind, None, stored, stored.key)
+
+    # --- beneath --------------------------------------------------------------------------------
+
+    def _check_namespace(self, kind: Kind, namespace: str, name: str) -> None:
+        found = self.find(kinds.NAMESPACE.resource, "", namespace)
+        if found is None:
+            raise errors.not_found(kinds.NAMESPACE.resource, namespace)
+        if '"deletionTimestamp"' in found.raw.decode():
+            raise errors.forbidden(
+                kind.resource,
+                name,
+                f"unable to create new content in namespace {namespace} because it is being "
+                "terminated",
+            )
+
+    async def _settled(self, resource: str, namespace: str, name: str) -> None:
+        """Wait until no write of this object is on its way to the medium."""
+        while (pending := self._inflight.get((resource, namespace, name))) is not None:
+            await asyncio.wait([pending])
+
+    async def _write(
+        self,
+        kind: Kind,
+        new: Object | None,
+        old: Stored | None,
+        *,
+        dry_run: bool,
+        durable: bool,
+    ) -> Stored:
+        """Allocate, make durable where due, then publish."""
+        allocator = self._allocators.get(kind.resource)
+        before = old.decode() if old is not None and allocator is not None else None
+        if allocator is not None and new is not None:
+            allocator.admit(new, before)
+        namespace, name = old.key if old is not None else _key(new or {})
+        if dry_run:
+            if allocator is not None and new is not None:
+                allocator.settle(before, new)
+            shown = new if new is not None else (old.decode() if old else {})
+            return Stored(
+                kind.resource, namespace, name, old.version if old else 0, json.encode(shown)
+            )
+        volatile = kind.volatile or _is_derived(kind, new if new is not None else before, old)
+        if volatile or not durable:
+            stored = self._publish(kind, new, old, (namespace, name))
+            if not volatile:
+                self._dirty.add((kind.resource, namespace, name))
+                self._dirtied.set()
+        else:
+            stored = await self._commit(kind, new, old, (namespace, name), allocator, before)
+        if allocator is not None:
+            allocator.settle(new, before)
+        return stored
+
+    async def _commit(
+        self,
+        kind: Kind,
+        new: Object | None,
+        old: Stored | None,
+        key: tuple[str, str],
+        allocator: Allocator | None,
+        before: Object | None,
+    ) -> Stored:
+        row = database.Row(kind.resource, *key, _at_rest(new) if new is not None else None)
+        full_key = (kind.resource, *key)
+        published: list[Stored] = []
+
+        def committed() -> None:
+            published.append(self._publish(kind, new, old, key))
+            self._dirty.discard(full_key)
+
+        pending = self._db.submit([row], committed)
+        self._inflight[full_key] = pending
+        pending.add_done_callback(partial(self._landed, full_key))
+        try:
+            await asyncio.shield(pending)
+        except database.StorageError as error:
+            if allocator is not None and new is not None:
+                allocator.settle(before, new)
+            raise errors.unavailable(str(error)) from error
+        return published[0]
+
+    def _landed(self, full_key: tuple[str, str, str], _: asyncio.Future[None]) -> None:
+        del self._inflight[full_key]
+
+    def _publish(
+        self, kind: Kind, new: Object | None, old: Stored | None, key: tuple[str, str]
+    ) -> Stored:
+        held = self._objects[kind.resource]
+        if new is None:
+            if old is None:
+                raise ValueError("nothing to publish")
+            stored = self._stamp(kind.resource, *key, old.decode())
+            held.pop(key, None)
+            event = watch.Event(watch.DELETED, stored, old)
+        else:
+            stored = self._stamp(kind.resource, *key, new)
+            held[key] = stored
+            event = watch.Event(watch.MODIFIED if old else watch.ADDED, stored, old)
+        self._rings[kind.resource].publish(event)
+        return stored
+
+    def _stamp(self, resource: str, namespace: str, name: str, obj: Object) -> Stored:
+        self._version += 1
+        obj["metadata"]["resourceVersion"] = str(self._version)
+        return Stored(resource, namespace, name, self._version, json.encode(obj))
+
+
+def _key(obj: Object) -> tuple[str, str]:
+    meta = obj["metadata"]
+    return meta.get("namespace", ""), meta["name"]
+
+
+def _complete(kind: Kind, obj: Object) -> None:
+    defaults.apply(kind, obj)
+    if kind is kinds.POD:
+        defaults.admit_pod(obj)
+
+
+def _refuse_invalid(kind: Kind, obj: Object, causes: list[errors.Cause]) -> None:
+    if causes:
+        raise errors.invalid(kind.kind, kind.group, obj["metadata"].get("name", ""), causes)
+
+
+def _check_preconditions(kind: Kind, name: str, asked: Object, stored: Stored, old: Object) -> None:
+    uid, version = asked.get("uid"), asked.get("resourceVersion")
+    actual = old["metadata"]["uid"]
+    if uid and uid != actual:
+        why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {actual}"
+        raise errors.conflict(kind.resource, name, why)
+    if version and version != str(stored.version):
+        raise errors.conflict(kind.resource, name, errors.MODIFIED)
+
+
+def _finished(meta: Object) -> bool:
+    """A deletion that only waited for finalizers, and the last one has gone."""
+    return (
+        "deletionTimestamp" in meta
+        and not meta.get("finalizers")
+        and not meta.get("deletionGracePeriodSeconds")
+    )
+
+
+def _is_derived(kind: Kind, obj: Object | None, old: Stored | None) -> bool:
+    """Objects that a controller makes anew from others after every start."""
+    marker = _MANAGED_BY.get(kind.resource)
+    if marker is None:
+        return False
+    found = obj if obj is not None else (old.decode() if old is not None else {})
+    label, value = marker
+    return bool((found["metadata"].get("labels") or {}).get(label) == value)
+
+
+def _at_rest(obj: Object) -> bytes:
+    """As bytes for the medium, where a version would only age."""
+    rest = {**obj, "metadata": {**obj["metadata"]}}
+    rest["metadata"].pop("resourceVersion", None)
+    return json.encode(rest)

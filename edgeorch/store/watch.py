@@ -1,0 +1,114 @@
+"""Changes as they happen: one bounded ring for each resource, read by cursors.
+
+A watcher holds a position, not a queue: a slow one costs no memory, and once the ring has moved
+past it, it is told so (`Expired`) and lists again. Nobody polls: publishing wakes the watchers of
+that resource.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from edgeorch.store.stored import Stored
+
+ADDED, MODIFIED, DELETED = "ADDED", "MODIFIED", "DELETED"
+
+_MAX_EVENTS = 1024
+_MAX_BYTES = 1 << 20
+
+
+class Expired(Exception):
+    """The history asked for is gone: list again and watch from there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One change. `stored` is the object after it (for DELETED: its last state, new version)."""
+
+    type: str
+    stored: Stored
+    previous: Stored | None
+
+
+class Ring:
+    """The latest changes of one resource."""
+
+    def __init__(self, floor: int) -> None:
+        self._events: deque[Event] = deque()
+        self._bytes = 0
+        self._dropped = 0
+        """How many events have left; the position of the first one still here."""
+        self._floor = floor
+        """Version up to which history is gone."""
+        self._watches: set[Watch] = set()
+
+    def publish(self, event: Event) -> None:
+        self._events.append(event)
+        self._bytes += len(event.stored.raw)
+        while len(self._events) > _MAX_EVENTS or self._bytes > _MAX_BYTES:
+            gone = self._events.popleft()
+            self._bytes -= len(gone.stored.raw)
+            self._dropped += 1
+            self._floor = gone.stored.version
+        for watch in self._watches:
+            watch.wake()
+
+    def watch(self, since: int | None) -> Watch:
+        """From just after version `since`, or from now. Raises Expired."""
+        end = self._dropped + len(self._events)
+        if since is None:
+            return Watch(self, end)
+        if since < self._floor:
+            raise Expired(f"too old resource version: {since} ({self._floor})")
+        newer = sum(1 for event in self._events if event.stored.version > since)
+        return Watch(self, end - newer)
+
+    def after(self, position: int) -> list[Event]:
+        """What has happened since `position`. Raises Expired when some of it has left."""
+        if position < self._dropped:
+            raise Expired("the watch fell behind")
+        return list(islice(self._events, position - self._dropped, None))
+
+    def attach(self, watch: Watch) -> None:
+        self._watches.add(watch)
+
+    def detach(self, watch: Watch) -> None:
+        self._watches.discard(watch)
+
+
+class Watch:
+    """A cursor: `async with` it and iterate; each step gives the batch that has gathered."""
+
+    def __init__(self, ring: Ring, position: int) -> None:
+        self._ring = ring
+        self._position = position
+        self._news = asyncio.Event()
+        self._news.set()
+
+    def wake(self) -> None:
+        self._news.set()
+
+    async def __aenter__(self) -> Self:
+        self._ring.attach(self)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._ring.detach(self)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[Event]:
+        """The changes since the last step, at least one. Raises Expired."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            batch = self._ring.after(self._position)
+            if batch:
+                self._position += len(batch)
+                return batch
