@@ -1,0 +1,312 @@
+"""`edgeorch check`: what the host lacks, and how to mend it.
+
+Each check looks at one fact and answers with a `Finding`. A failure is something without which pods
+cannot run; a warning is something that works less well. Nothing is changed on the host.
+"""
+
+from __future__ import annotations
+
+import ctypes.util
+import os
+import pathlib
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edgeorch import config as configuration
+
+OK, WARNING, FAILURE = "ok", "warning", "failure"
+
+MIN_CONTAINERD = (1, 6)
+MIN_NFT = (1, 0, 2)
+MIN_KERNEL = (5, 10)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    name: str
+    level: str
+    text: str
+    fix: str = ""
+
+
+Check = Callable[[configuration.Config], Finding]
+
+
+def run(config: configuration.Config) -> list[Finding]:
+    return [check(config) for check in CHECKS]
+
+
+def report(findings: list[Finding]) -> str:
+    marks = {OK: "[ ok ]", WARNING: "[warn]", FAILURE: "[FAIL]"}
+    lines = []
+    for found in findings:
+        lines.append(f"{marks[found.level]} {found.name}: {found.text}")
+        if found.fix:
+            lines.append(f"       fix: {found.fix}")
+    return "\n".join(lines)
+
+
+def _root(_: configuration.Config) -> Finding:
+    if os.geteuid() == 0:
+        return Finding("privileges", OK, "running as root")
+    return Finding("privileges", FAILURE, "not running as root", "run it with sudo")
+
+
+def _python(_: configuration.Config) -> Finding:
+    return Finding("python", OK, ".".join(map(str, sys.version_info[:3])))
+
+
+def _kernel(_: configuration.Config) -> Finding:
+    release = os.uname().release
+    if _version(release) >= MIN_KERNEL:
+        return Finding("kernel", OK, release)
+    return Finding("kernel", FAILURE, f"{release} is older than 5.10", "upgrade the system")
+
+
+def _containerd(config: configuration.Config) -> Finding:
+    name = "containerd"
+    address = config.containerd.address
+    if shutil.which("containerd") is None and not os.path.exists(address):
+        return Finding(name, FAILURE, "not installed", "apt-get install containerd")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(5)
+        try:
+            client.connect(address)
+        except OSError as error:
+            fix = "systemctl enable --now containerd, or set containerd.address"
+            return Finding(name, FAILURE, f"cannot connect to {address}: {error}", fix)
+    program = shutil.which("containerd")
+    if program is None:
+        return Finding(name, OK, f"answers at {address}")
+    text = _output([program, "--version"])
+    if _version(text) < MIN_CONTAINERD:
+        return Finding(
+            name, FAILURE, f"{text.strip()} is older than 1.6", "install containerd >= 1.6"
+        )
+    return Finding(name, OK, f"{_dotted(text)} answers at {address}")
+
+
+def _runc(_: configuration.Config) -> Finding:
+    program = shutil.which("runc")
+    if program is None:
+        return Finding("runc", FAILURE, "not installed", "apt-get install runc")
+    return Finding("runc", OK, _output([program, "--version"]).splitlines()[0])
+
+
+def _openssl(_: configuration.Config) -> Finding:
+    if shutil.which("openssl") is None:
+        return Finding(
+            "openssl", FAILURE, "not installed (it makes the certificates)",
+            "apt-get install openssl",
+        )  # fmt: skip
+    return Finding("openssl", OK, _output(["openssl", "version"]).strip())
+
+
+_NFT_PROBE = """
+table inet edgeorch_check {
+    map services { type ipv4_addr . inet_proto . inet_service : verdict; }
+    chain nat { type nat hook prerouting priority -100; }
+    chain pick { meta l4proto tcp dnat ip to numgen random mod 2 map { 0 : 192.0.2.1, 1 : 192.0.2.2 }; }
+    chain post { type nat hook postrouting priority 100; masquerade; }
+}
+"""  # noqa: E501
+
+
+def _nft(_: configuration.Config) -> Finding:
+    program = shutil.which("nft", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if program is None:
+        return Finding("nftables", FAILURE, "nft is not installed", "apt-get install nftables")
+    text = _output([program, "--version"])
+    if _version(text) < MIN_NFT:
+        return Finding("nftables", FAILURE, f"{text.strip()} is too old", "install nft >= 1.0.2")
+    if os.geteuid() != 0:
+        return Finding("nftables", WARNING, f"nft {_dotted(text)}; kernel not tried without root")
+    # -c asks the kernel to judge the rules without applying them.
+    done = subprocess.run(
+        [program, "-c", "-f", "-"], input=_NFT_PROBE, text=True, capture_output=True, check=False
+    )
+    if done.returncode == 0:
+        return Finding("nftables", OK, f"nft {_dotted(text)}, kernel has maps, NAT and masquerade")
+    why = done.stderr.strip().splitlines()[0] if done.stderr.strip() else "refused"
+    fix = "use a kernel with CONFIG_NF_TABLES, NFT_NAT, NFT_MASQ, NFT_NUMGEN (modprobe nf_tables)"
+    return Finding("nftables", FAILURE, f"the kernel refuses our rules: {why}", fix)
+
+
+def _overlay(config: configuration.Config) -> Finding:
+    if config.containerd.snapshotter != "overlayfs":
+        return Finding("overlayfs", OK, f"not needed: snapshotter {config.containerd.snapshotter}")
+    known = pathlib.Path("/proc/filesystems").read_text()
+    if re.search(r"\boverlay\b", known) or _module("overlay"):
+        return Finding("overlayfs", OK, "available")
+    return Finding("overlayfs", FAILURE, "not in the kernel", "modprobe overlay")
+
+
+def _bridge(_: configuration.Config) -> Finding:
+    missing = [name for name in ("bridge", "veth") if not _link_kind(name)]
+    if not missing:
+        return Finding("bridge and veth", OK, "available")
+    return Finding(
+        "bridge and veth", FAILURE, f"the kernel lacks {', '.join(missing)}",
+        f"modprobe {' '.join(missing)}",
+    )  # fmt: skip
+
+
+def _link_kind(name: str) -> bool:
+    built_in = pathlib.Path(f"/sys/module/{name}").exists()
+    return built_in or _module(name) or _built_in(name)
+
+
+def _built_in(name: str) -> bool:
+    listing = pathlib.Path(f"/lib/modules/{os.uname().release}/modules.builtin")
+    if not listing.exists():
+        # No list of modules at all: a kernel without loadable ones. Trying is the only proof, and
+        # the network says so at start.
+        return True
+    return f"/{name}.ko" in listing.read_text()
+
+
+def _module(name: str) -> bool:
+    folder = pathlib.Path(f"/lib/modules/{os.uname().release}")
+    listing = folder / "modules.dep"
+    return listing.exists() and re.search(rf"/{name}\.ko", listing.read_text()) is not None
+
+
+def _cgroups(_: configuration.Config) -> Finding:
+    """Raspberry Pi OS starts with the memory controller off to spare memory."""
+    missing = [name for name in ("cpu", "memory", "pids") if name not in cgroup_controllers()]
+    if not missing:
+        generation = "v2" if _unified() else "v1"
+        return Finding("cgroups", OK, f"{generation} with cpu, memory and pids")
+    level = FAILURE if "cpu" in missing and "pids" in missing else WARNING
+    return Finding(
+        "cgroups", level, f"the kernel runs without: {', '.join(missing)} (limits do not hold)",
+        cgroup_fix(missing),
+    )  # fmt: skip
+
+
+def cgroup_fix(missing: list[str]) -> str:
+    """The exact edit for the boot loader this machine has."""
+    words = " ".join(
+        f"cgroup_enable={name}" + (" cgroup_memory=1" if name == "memory" else "")
+        for name in missing
+    )
+    for name in ("/boot/firmware/cmdline.txt", "/boot/cmdline.txt"):
+        if os.path.exists(name):
+            return f"add `{words}` to the end of the one line in {name}, then reboot"
+    return f"add `{words}` to the kernel's command line, then reboot"
+
+
+def cgroup_controllers() -> set[str]:
+    """The controllers that are on, of either generation."""
+    unified = pathlib.Path("/sys/fs/cgroup/cgroup.controllers")
+    if unified.exists():
+        return set(unified.read_text().split())
+    found = set()
+    for line in pathlib.Path("/proc/cgroups").read_text().splitlines()[1:]:
+        name, _, _, enabled = line.split()
+        if enabled == "1" and _mounted(name):
+            found.add(name)
+    return found
+
+
+def _unified() -> bool:
+    return os.path.exists("/sys/fs/cgroup/cgroup.controllers")
+
+
+def _mounted(controller: str) -> bool:
+    return any(
+        " - cgroup " in line and controller in line.split(" - ")[1].split()[2].split(",")
+        for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines()
+    )
+
+
+def _disk(config: configuration.Config) -> Finding:
+    path = pathlib.Path(config.data_dir)
+    while not path.exists():
+        path = path.parent
+    free = shutil.disk_usage(path).free
+    text = f"{free // 2**20} MiB free at {path}"
+    if free < 200 * 2**20:
+        return Finding("disk", FAILURE, text, "free some space: images and state need 200 MiB")
+    return Finding("disk", OK if free > 2**30 else WARNING, text)
+
+
+def _sqlite(config: configuration.Config) -> Finding:
+    """WAL needs shared memory on the data directory's file system: not so on some networks'."""
+    import sqlite3
+
+    path = pathlib.Path(config.data_dir)
+    while not path.exists():
+        path = path.parent
+    if not os.access(path, os.W_OK):
+        return Finding("data directory", WARNING, f"{path} is not writable for this user")
+    with tempfile.TemporaryDirectory(dir=path) as folder:
+        connection = sqlite3.connect(f"{folder}/probe.db")
+        try:
+            (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+        finally:
+            connection.close()
+    if mode == "wal":
+        return Finding("data directory", OK, f"{path} takes a WAL database")
+    fix = "put data_dir on a local file system"
+    return Finding("data directory", FAILURE, f"{path} cannot hold a WAL database", fix)
+
+
+def _ports(config: configuration.Config) -> Finding:
+    taken = [
+        str(port)
+        for address, port in (
+            (config.api.address, config.api.port),
+            (config.health.address, config.health.port),
+        )
+        if _listening(address, port)
+    ]
+    if not taken:
+        return Finding("ports", OK, f"{config.api.port} and {config.health.port} are free")
+    return Finding(
+        "ports", WARNING, f"in use (by a running edgeorch?): {', '.join(taken)}",
+        "if it is another program's, set api.port or health.port",
+    )  # fmt: skip
+
+
+def _listening(address: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError:
+            return True
+    return False
+
+
+def _seccomp(_: configuration.Config) -> Finding:
+    status = pathlib.Path("/proc/self/status").read_text()
+    if "Seccomp:" in status and ctypes.util.find_library("c"):
+        return Finding("seccomp", OK, "available")
+    return Finding("seccomp", WARNING, "not in the kernel: system calls are not filtered")
+
+
+def _output(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+    return done.stdout or done.stderr
+
+
+def _version(text: str) -> tuple[int, ...]:
+    found = re.search(r"\d+(?:\.\d+)+", text)
+    return tuple(int(part) for part in found[0].split(".")) if found else ()
+
+
+def _dotted(text: str) -> str:
+    return ".".join(map(str, _version(text)))
+
+
+CHECKS: tuple[Check, ...] = (
+    _root, _python, _kernel, _cgroups, _overlay, _bridge, _nft, _containerd, _runc, _openssl,
+    _sqlite, _disk, _ports, _seccomp,
+)  # fmt: skip

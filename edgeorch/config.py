@@ -1,0 +1,221 @@
+"""The configuration file: /etc/edgeorch/config.yaml.
+
+Every key has a default, so an empty file is a good one. A key that is not known is an error that
+names it, so that a typing slip never passes for a setting. Parsing is pure; `load` reads the file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import pathlib
+import re
+import socket
+from typing import Any
+
+import msgspec
+
+DEFAULT_PATH = pathlib.Path("/etc/edgeorch/config.yaml")
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the text names the key and the fix."""
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all sections."""
+
+
+class NodeConfig(Section, frozen=True, kw_only=True):
+    name: str = ""
+    """Node name; by default the host name in lower case."""
+    max_pods: int = 110
+    labels: dict[str, str] = {}
+
+
+class ApiConfig(Section, frozen=True, kw_only=True):
+    address: str = "0.0.0.0"
+    port: int = 6443
+    kubeconfig: str = "/etc/edgeorch/kubeconfig.yaml"
+    """Where the administrator's kubeconfig is written, mode 0600."""
+    socket: str = ""
+    """Root-only unix socket; by default RUN_DIR/api.sock."""
+
+
+class HealthConfig(Section, frozen=True, kw_only=True):
+    address: str = "127.0.0.1"
+    port: int = 10248
+
+
+class ContainerdConfig(Section, frozen=True, kw_only=True):
+    address: str = "/run/containerd/containerd.sock"
+    namespace: str = "edgeorch"
+    snapshotter: str = "overlayfs"
+
+
+class NetworkConfig(Section, frozen=True, kw_only=True):
+    bridge: str = "edgeorch0"
+    pod_cidr: str = "10.42.0.0/24"
+    service_cidr: str = "10.43.0.0/16"
+    node_ports: str = "30000-32767"
+    node_address: str = ""
+    """The node's InternalIP; by default the address of the uplink, followed as it changes."""
+
+    @property
+    def node_port_range(self) -> tuple[int, int]:
+        """First and last port, both included."""
+        first, last = self.node_ports.split("-")
+        return int(first), int(last)
+
+
+class PodsConfig(Section, frozen=True, kw_only=True):
+    crash_loop_ceiling: float = 300.0
+    """Longest back-off between restarts of a failing container, seconds."""
+    log_max_bytes: int = 10 * 1024 * 1024
+    log_max_files: int = 5
+
+
+class Config(Section, frozen=True, kw_only=True):
+    node: NodeConfig = NodeConfig()
+    data_dir: str = "/var/lib/edgeorch"
+    run_dir: str = "/run/edgeorch"
+    log_dir: str = "/var/log/pods"
+    api: ApiConfig = ApiConfig()
+    health: HealthConfig = HealthConfig()
+    containerd: ContainerdConfig = ContainerdConfig()
+    network: NetworkConfig = NetworkConfig()
+    pods: PodsConfig = PodsConfig()
+    cgroup_root: str = "/edgeorch"
+    log_level: str = "info"
+
+    @property
+    def node_name(self) -> str:
+        return self.node.name or socket.gethostname().lower()
+
+    @property
+    def api_socket(self) -> pathlib.Path:
+        return pathlib.Path(self.api.socket or f"{self.run_dir}/api.sock")
+
+
+def load(path: pathlib.Path | None) -> Config:
+    """The configuration at `path`; without one, the default file if it is there.
+
+    Raises ConfigError.
+    """
+    chosen = path or DEFAULT_PATH
+    try:
+        text = chosen.read_text()
+    except FileNotFoundError:
+        if path is None:
+            return Config()
+        raise ConfigError(f"cannot read {chosen}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {chosen}: {error}") from error
+    try:
+        return parse(text)
+    except ConfigError as error:
+        raise ConfigError(f"{chosen}: {error}") from error
+
+
+def parse(text: str) -> Config:
+    """Raises ConfigError."""
+    import yaml  # 1 MB that most starts do not need for long
+
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"not valid YAML: {error}") from error
+    if document is None:
+        return Config()
+    if not isinstance(document, dict):
+        raise ConfigError("the file must hold keys and values, like `log_level: info`")
+    try:
+        config = msgspec.convert(document, Config)
+    except msgspec.ValidationError as error:
+        raise ConfigError(_explain(str(error))) from error
+    _check(config)
+    return config
+
+
+def _explain(message: str) -> str:
+    """msgspec's words with the key written as one would write it in the file."""
+    text, _, place = message.partition(" - at `$")
+    place = place.rstrip("`").lstrip(".")
+    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", text)
+    if unknown is None:
+        return f"{place}: {text[0].lower()}{text[1:]}" if place else text
+    key = unknown.group(1)
+    full = f"{place}.{key}" if place else key
+    near = difflib.get_close_matches(full, _known_keys(), n=1)
+    hint = f' (did you mean "{near[0]}"?)' if near else f"; known keys: {', '.join(_known_keys())}"
+    return f'unknown key "{full}"{hint}'
+
+
+def _known_keys() -> list[str]:
+    found = []
+    for field in msgspec.structs.fields(Config):
+        inner: Any = field.type
+        if isinstance(inner, type) and issubclass(inner, Section):
+            found += [f"{field.name}.{sub.name}" for sub in msgspec.structs.fields(inner)]
+        else:
+            found.append(field.name)
+    return found
+
+
+_NODE_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+
+
+def _check(config: Config) -> None:
+    if not _NODE_NAME.fullmatch(config.node_name):
+        raise ConfigError(
+            f'node.name: "{config.node_name}" is not a valid name: use lower case letters, digits, '
+            '"-" and "."'
+        )
+    for key, port in (("api.port", config.api.port), ("health.port", config.health.port)):
+        if not 0 < port < 65536:
+            raise ConfigError(f"{key}: {port} is not a port: use 1 to 65535")
+    if config.log_level not in ("debug", "info", "warning", "error"):
+        raise ConfigError(
+            f'log_level: "{config.log_level}" is not known: use debug, info, warning or error'
+        )
+    if config.node.max_pods < 1:
+        raise ConfigError(f"node.max_pods: {config.node.max_pods} is not possible: use 1 or more")
+    if config.pods.crash_loop_ceiling < 1:
+        raise ConfigError("pods.crash_loop_ceiling: use 1 second or more")
+    for key in ("data_dir", "run_dir", "log_dir", "cgroup_root"):
+        if not str(getattr(config, key)).startswith("/"):
+            raise ConfigError(f"{key}: must be an absolute path, like /var/lib/edgeorch")
+    _check_network(config.network)
+
+
+def _check_network(network: NetworkConfig) -> None:
+    pods = _cidr("network.pod_cidr", network.pod_cidr)
+    services = _cidr("network.service_cidr", network.service_cidr)
+    if pods.overlaps(services):
+        raise ConfigError(
+            f"network.service_cidr: {services} overlaps network.pod_cidr {pods}: choose another"
+        )
+    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,14}", network.bridge):
+        raise ConfigError(
+            f'network.bridge: "{network.bridge}" is not an interface name: up to 15 letters, digits'
+        )
+    ports = re.fullmatch(r"(\d{1,5})-(\d{1,5})", network.node_ports)
+    if ports is None or not 0 < int(ports[1]) <= int(ports[2]) < 65536:
+        raise ConfigError(
+            f'network.node_ports: "{network.node_ports}" is not a range: use 30000-32767'
+        )
+    if network.node_address:
+        try:
+            ipaddress.IPv4Address(network.node_address)
+        except ValueError as error:
+            raise ConfigError(f"network.node_address: {error}") from error
+
+
+def _cidr(key: str, text: str) -> ipaddress.IPv4Network:
+    try:
+        found = ipaddress.IPv4Network(text)
+    except ValueError as error:
+        raise ConfigError(f"{key}: {error}: write it like 10.42.0.0/24") from error
+    if not 8 <= found.prefixlen <= 28:
+        raise ConfigError(f"{key}: {text} must have a prefix length from /8 to /28")
+    return found

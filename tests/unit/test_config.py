@@ -1,0 +1,64 @@
+"""The configuration file: defaults, and errors that name the key and the fix."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+
+from edgeorch import config
+
+
+@pytest.mark.parametrize("text", ["", "---\n", "# only a comment\n", "{}"])
+def test_an_empty_file_gives_the_defaults(text: str) -> None:
+    assert config.parse(text) == config.Config()
+
+
+def test_values_are_taken_and_the_rest_keeps_its_default() -> None:
+    found = config.parse("node: {name: pi}\nnetwork:\n  node_ports: 31000-31010\n")
+    assert found.node_name == "pi"
+    assert found.network.node_port_range == (31000, 31010)
+    assert found.network.bridge == "edgeorch0"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        pytest.param(
+            "api: {prt: 1}", 'unknown key "api.prt" (did you mean "api.port"?)', id="slip"
+        ),
+        pytest.param("colour: red", 'unknown key "colour"', id="unknown"),
+        pytest.param("api: {port: x}", "api.port: expected `int`, got `str`", id="type"),
+        pytest.param("api: {port: 70000}", "api.port: 70000 is not a port", id="port"),
+        pytest.param("network: {pod_cidr: 10.0.0.0/99}", "network.pod_cidr:", id="cidr"),
+        pytest.param("network: {pod_cidr: 10.0.0.0/30}", "prefix length", id="cidr-too-small"),
+        pytest.param(
+            "network: {service_cidr: 10.42.0.0/16}", "overlaps network.pod_cidr", id="overlap"
+        ),
+        pytest.param("network: {node_ports: 9-1}", "network.node_ports:", id="range-backwards"),
+        pytest.param("network: {bridge: 'a b'}", "network.bridge:", id="bridge"),
+        pytest.param("network: {node_address: x}", "network.node_address:", id="address"),
+        pytest.param("node: {name: Pi!}", "node.name:", id="node-name"),
+        pytest.param("data_dir: state", "data_dir: must be an absolute path", id="relative"),
+        pytest.param("log_level: loud", "log_level:", id="level"),
+        pytest.param("- a", "must hold keys and values", id="list"),
+        pytest.param("a: [", "not valid YAML", id="yaml"),
+        pytest.param("node: 3", "node: expected `object`", id="section"),
+    ],
+)
+def test_an_error_names_the_key(text: str, told: str) -> None:
+    with pytest.raises(config.ConfigError) as caught:
+        config.parse(text)
+    assert told in str(caught.value)
+
+
+def test_a_named_file_must_exist(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(config.ConfigError, match="no such file"):
+        config.load(tmp_path / "absent.yaml")
+
+
+def test_an_error_names_the_file(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("foo: 1")
+    with pytest.raises(config.ConfigError, match=r"config\.yaml: unknown key"):
+        config.load(path)
