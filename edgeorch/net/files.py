@@ -1,0 +1,14 @@
+"""Small state files under the run directory, which is a tmpfs: written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+
+def write_atomically(path: pathlib.Path, data: bytes) -> None:
+    """Readers see the old bytes or the new ones. Not fsynced: the files die with the boot."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.new")
+    scratch.write_bytes(data)
+    os.replace(scratch, path)
