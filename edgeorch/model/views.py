@@ -223,6 +223,18 @@ class LocalObjectReference(View, frozen=True, kw_only=True):
     name: str = ""
 
 
+class Toleration(View, frozen=True, kw_only=True):
+    key: str = ""
+    operator: str = "Equal"
+    value: str = ""
+    effect: str = ""
+    toleration_seconds: int | None = None
+
+
+class SchedulingGate(View, frozen=True, kw_only=True):
+    name: str
+
+
 class PodSpec(View, frozen=True, kw_only=True):
     containers: list[Container] = []
     init_containers: list[Container] = []
@@ -245,6 +257,10 @@ class PodSpec(View, frozen=True, kw_only=True):
     enable_service_links: bool = True
     service_account_name: str = ""
     readiness_gates: list[dict[str, str]] = []
+    tolerations: list[Toleration] = []
+    scheduling_gates: list[SchedulingGate] = []
+    overhead: Quantities = {}
+    priority: int = 0
 
 
 class PodStatus(View, frozen=True, kw_only=True):
@@ -310,6 +326,7 @@ class DeploymentStatus(View, frozen=True, kw_only=True):
     ready_replicas: int = 0
     available_replicas: int = 0
     unavailable_replicas: int = 0
+    terminating_replicas: int = 0
     collision_count: int | None = None
     conditions: list[Condition] = []
 
@@ -333,6 +350,7 @@ class ReplicaSetStatus(View, frozen=True, kw_only=True):
     fully_labeled_replicas: int = 0
     ready_replicas: int = 0
     available_replicas: int = 0
+    terminating_replicas: int = 0
     conditions: list[Condition] = []
 
 
@@ -361,6 +379,7 @@ class ServiceSpec(View, frozen=True, kw_only=True):
     cluster_ip: str = field(name="clusterIP", default="")
     cluster_ips: list[str] = field(name="clusterIPs", default=[])
     external_ips: list[str] = field(name="externalIPs", default=[])
+    ip_families: list[str] = []
     external_name: str = ""
     session_affinity: str = "None"
     session_affinity_config: dict[str, Any] | None = None
@@ -418,14 +437,25 @@ class Namespace(View, frozen=True, kw_only=True):
     status: NamespaceStatus = NamespaceStatus()
 
 
+class Taint(View, frozen=True, kw_only=True):
+    key: str
+    value: str = ""
+    effect: str = ""
+
+
 class NodeSpec(View, frozen=True, kw_only=True):
     unschedulable: bool = False
-    taints: list[dict[str, Any]] = []
+    taints: list[Taint] = []
+
+
+class NodeStatus(View, frozen=True, kw_only=True):
+    allocatable: Quantities = {}
 
 
 class Node(View, frozen=True, kw_only=True):
     metadata: Meta
     spec: NodeSpec = NodeSpec()
+    status: NodeStatus = NodeStatus()
 
 
 class Anything(View, frozen=True, kw_only=True):

@@ -1,0 +1,131 @@
+"""What the controllers look at in a pod: a narrower view than model.views.Pod.
+
+Controllers keep one of these for every pod, so it holds neither environments nor volumes nor
+probes (a few hundred bytes instead of several kilobytes).
+"""
+
+# ruff: noqa: RUF012 -- msgspec copies mutable defaults
+
+from __future__ import annotations
+
+from msgspec import field
+
+from edgeorch.model import views
+from edgeorch.model.views import View
+
+DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+
+
+class Resources(View, frozen=True, kw_only=True):
+    limits: dict[str, str] = {}
+    requests: dict[str, str] = {}
+
+
+class Container(View, frozen=True, kw_only=True):
+    name: str
+    ports: list[views.ContainerPort] = []
+    resources: Resources = Resources()
+    restart_policy: str = ""
+
+    @property
+    def sidecar(self) -> bool:
+        """An init container that goes on running (KEP-753)."""
+        return self.restart_policy == "Always"
+
+
+class Spec(View, frozen=True, kw_only=True):
+    containers: list[Container] = []
+    init_containers: list[Container] = []
+    overhead: dict[str, str] = {}
+    node_name: str = ""
+    node_selector: dict[str, str] = {}
+    tolerations: list[views.Toleration] = []
+    scheduling_gates: list[views.SchedulingGate] = []
+    priority: int = 0
+    hostname: str = ""
+    subdomain: str = ""
+
+
+class ContainerStatus(View, frozen=True, kw_only=True):
+    name: str = ""
+    restart_count: int = 0
+
+
+class PodIp(View, frozen=True, kw_only=True):
+    ip: str = ""
+
+
+class Status(View, frozen=True, kw_only=True):
+    phase: str = ""
+    conditions: list[views.Condition] = []
+    pod_ip: str = field(name="podIP", default="")
+    pod_ips: list[PodIp] = field(name="podIPs", default=[])
+    container_statuses: list[ContainerStatus] = []
+    init_container_statuses: list[ContainerStatus] = []
+
+
+class Meta(View, frozen=True, kw_only=True):
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    creation_timestamp: str = ""
+    deletion_timestamp: str = ""
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    owner_references: list[views.OwnerReference] = []
+
+
+class PodFacts(View, frozen=True, kw_only=True):
+    metadata: Meta
+    spec: Spec = Spec()
+    status: Status = Status()
+    ready_since: float = 0.0
+    """Seconds since boot when it was first seen ready; of no meaning while it is not ready."""
+
+    @property
+    def controller_uid(self) -> str:
+        refs = self.metadata.owner_references
+        return next((ref.uid for ref in refs if ref.controller), "")
+
+    @property
+    def ready(self) -> bool:
+        return any(c.type == "Ready" and c.status == "True" for c in self.status.conditions)
+
+    @property
+    def ready_transition(self) -> str:
+        """Wall time at which the Ready condition last changed; "" when unknown."""
+        conditions = (c for c in self.status.conditions if c.type == "Ready")
+        return next((c.last_transition_time or "" for c in conditions), "")
+
+    @property
+    def terminating(self) -> bool:
+        return bool(self.metadata.deletion_timestamp)
+
+    @property
+    def terminal(self) -> bool:
+        return self.status.phase in ("Succeeded", "Failed")
+
+    @property
+    def active(self) -> bool:
+        """Counts as a replica: neither over nor on its way out."""
+        return not self.terminal and not self.terminating
+
+    @property
+    def restarts(self) -> int:
+        return max((status.restart_count for status in self.status.container_statuses), default=0)
+
+    @property
+    def deletion_cost(self) -> int:
+        try:
+            return int(self.metadata.annotations.get(DELETION_COST, "0"))
+        except ValueError:
+            return 0
+
+    @property
+    def addresses(self) -> list[str]:
+        found = [each.ip for each in self.status.pod_ips if each.ip]
+        return found or ([self.status.pod_ip] if self.status.pod_ip else [])
+
+    def available(self, now: float, min_ready_seconds: int) -> bool:
+        """Ready for at least `min_ready_seconds` at `now` (seconds since boot)."""
+        return self.ready and now - self.ready_since >= min_ready_seconds
