@@ -1,1 +1,167 @@
-"""Command line."""
+"""The command line: `edgeorch serve | image | kubeconfig | check | version`.
+
+Each command imports what it needs when it runs, so that none pays for another. Exit codes: 0 done,
+1 it failed (the reason is on standard error), 2 the command line was not understood.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import pathlib
+import sys
+from typing import TYPE_CHECKING
+
+import edgeorch
+from edgeorch import config as configuration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edgeorch.runtime import images as runtime_images
+
+_EPILOG = """\
+first steps:
+  edgeorch check                     what this host lacks, and how to mend it
+  edgeorch serve                     run the orchestrator (systemd does this for you)
+  edgeorch kubeconfig > ~/.kube/config
+  kubectl get nodes                  any Kubernetes client works from here on
+"""
+
+
+class CommandError(Exception):
+    """What the user is told; no traceback."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return run(options)
+    except (CommandError, configuration.ConfigError) as error:
+        print(f"edgeorch: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # The reader of our output has seen enough; keep Python from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edgeorch",
+        description="The Kubernetes API for one small device, in one process.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    config_help = f"configuration file (default: {configuration.DEFAULT_PATH}, if it exists)"
+    parser.add_argument("--config", type=pathlib.Path, metavar="FILE", help=config_help)
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(
+        "--config", type=pathlib.Path, metavar="FILE", help=config_help, default=argparse.SUPPRESS
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> None:
+        added = commands.add_parser(name, help=text, description=text, parents=[shared])
+        added.set_defaults(run=run)
+
+    command("serve", _serve, "Run the orchestrator until it is told to stop (SIGTERM).")
+    image = commands.add_parser("image", help="Import and list container images.")
+    nouns = image.add_subparsers(metavar="ACTION", required=True)
+    text = "Import OCI or docker-save archives under the names they carry."
+    importing = nouns.add_parser("import", help=text, description=text, parents=[shared])
+    importing.add_argument("files", nargs="+", type=pathlib.Path, metavar="FILE")
+    importing.set_defaults(run=_image_import)
+    text = "List the images that are on this device."
+    listing = nouns.add_parser("list", help=text, description=text, parents=[shared])
+    listing.set_defaults(run=_image_list)
+    command("kubeconfig", _kubeconfig, "Print the administrator's kubeconfig.")
+    command("check", _check, "Say what this host lacks, and how to mend it.")
+    command("version", _version, "Print the version.")
+    return parser
+
+
+def _serve(options: argparse.Namespace) -> int:
+    config = configuration.load(options.config)
+    from edgeorch import app
+
+    try:
+        asyncio.run(app.serve(config))
+    except app.StartError as error:
+        raise CommandError(str(error)) from error
+    return 0
+
+
+def _image_import(options: argparse.Namespace) -> int:
+    config = configuration.load(options.config)
+    missing = [str(path) for path in options.files if not path.is_file()]
+    if missing:
+        raise CommandError(f"cannot import {', '.join(missing)}: no such file")
+
+    async def run(images: runtime_images.Images) -> None:
+        for path in options.files:
+            for name in await images.import_archive(path):
+                print(name)
+
+    return _with_images(config, run)
+
+
+def _image_list(options: argparse.Namespace) -> int:
+    async def run(images: runtime_images.Images) -> None:
+        rows = [("NAME", "DIGEST", "SIZE")]
+        for image in sorted(await images.list(), key=lambda image: image.name):
+            size = f"{image.size / 1e6:.1f} MB"
+            rows.append((image.name, image.digest.partition(":")[2][:12], size))
+        widths = [max(len(row[column]) for row in rows) for column in range(3)]
+        for row in rows:
+            cells = zip(row, widths, strict=True)
+            print("   ".join(cell.ljust(width) for cell, width in cells).rstrip())
+
+    return _with_images(configuration.load(options.config), run)
+
+
+def _with_images(
+    config: configuration.Config,
+    run: Callable[[runtime_images.Images], object],
+) -> int:
+    from edgeorch import app
+    from edgeorch.runtime import errors
+
+    try:
+        asyncio.run(app.with_images(config, run))
+    except errors.ContainerdError as error:
+        raise CommandError(f"{error} (containerd at {config.containerd.address})") from error
+    return 0
+
+
+def _kubeconfig(options: argparse.Namespace) -> int:
+    config = configuration.load(options.config)
+    try:
+        sys.stdout.write(pathlib.Path(config.api.kubeconfig).read_text())
+    except FileNotFoundError:
+        raise CommandError(
+            f"there is no {config.api.kubeconfig} yet: `edgeorch serve` writes it when it starts"
+        ) from None
+    except OSError as error:
+        raise CommandError(f"cannot read {config.api.kubeconfig}: {error.strerror}") from error
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from edgeorch import check
+
+    findings = check.run(configuration.load(options.config))
+    print(check.report(findings))
+    failed = [found.name for found in findings if found.level == check.FAILURE]
+    if failed:
+        print(f"\n{len(failed)} of {len(findings)} checks failed: {', '.join(failed)}")
+    return 1 if failed else 0
+
+
+def _version(_: argparse.Namespace) -> int:
+    print(f"edgeorch {edgeorch.__version__}")
+    return 0

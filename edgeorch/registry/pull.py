@@ -51,9 +51,6 @@ class Ingest(Protocol):
 class Sink(Protocol):
     """Where an image goes: the content store and what makes an image of its blobs."""
 
-    def lease(self) -> AbstractAsyncContextManager[None]:
-        """While held, nothing that was fetched is collected as garbage."""
-
     async def exists(self, digest: str) -> bool: ...
 
     async def read(self, digest: str) -> bytes: ...
@@ -63,6 +60,15 @@ class Sink(Protocol):
 
     async def finish(self, name: str, target: oci.Descriptor, manifest: oci.Descriptor) -> None:
         """All blobs are there: label, unpack, and make the image known under `name`."""
+
+
+class Sinks(Protocol):
+    def hold(self, name: str) -> AbstractAsyncContextManager[Sink]:
+        """A sink for the image `name`.
+
+        What arrives is spared by garbage collection, also after a failure, so that the next try
+        finds it.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +82,8 @@ class Source:
 
 
 class Puller:
-    def __init__(self, sink: Sink, host: oci.Platform) -> None:
-        self._sink = sink
+    def __init__(self, sinks: Sinks, host: oci.Platform) -> None:
+        self._sinks = sinks
         self._host = host
 
     async def pull(
@@ -86,41 +92,53 @@ class Puller:
         """Raises PullError."""
         try:
             async with (
-                self._sink.lease(),
+                self._sinks.hold(source.name) as sink,
                 client.Client(source.repository, source.credential) as registry,
             ):
-                target, manifest = await self._resolve(registry, source)
-                raw = oci.manifest(await self._sink.read(manifest.digest))
-                await self._fetch_all(registry, [raw.config, *raw.layers], progress)
-                await self._sink.finish(source.name, target, manifest)
+                await _Transfer(sink, self._host, registry, source).run(progress)
         except (client.RegistryError, oci.ManifestError) as error:
             raise PullError(f'failed to pull and unpack image "{source.name}": {error}') from error
 
-    async def _resolve(
-        self, registry: client.Client, source: Source
-    ) -> tuple[oci.Descriptor, oci.Descriptor]:
+
+class _Transfer:
+    """One pull under way."""
+
+    def __init__(
+        self, sink: Sink, host: oci.Platform, registry: client.Client, source: Source
+    ) -> None:
+        self._sink = sink
+        self._host = host
+        self._registry = registry
+        self._source = source
+
+    async def run(self, progress: Callable[[int, int], None]) -> None:
+        target, manifest = await self._resolve()
+        described = oci.manifest(await self._sink.read(manifest.digest))
+        await self._fetch_all([described.config, *described.layers], progress)
+        await self._sink.finish(self._source.name, target, manifest)
+
+    async def _resolve(self) -> tuple[oci.Descriptor, oci.Descriptor]:
         """The image's target (index or manifest) and the manifest for this machine."""
+        name = self._source.name
         try:
-            target, raw = await self._manifest(registry, source.reference)
+            target, raw = await self._manifest(self._source.reference)
         except client.NotFound:
             raise client.NotFound(
-                f'failed to resolve reference "{source.name}": {source.name}: not found'
+                f'failed to resolve reference "{name}": {name}: not found'
             ) from None
         except client.RegistryError as error:
-            raise type(error)(f'failed to resolve reference "{source.name}": {error}') from error
+            raise type(error)(f'failed to resolve reference "{name}": {error}') from error
         found = target
         for _ in range(3):  # an index may point to an index
             if not oci.is_index(raw, found.media_type):
                 return target, found
             chosen = oci.select(raw, self._host)
-            found, raw = await self._manifest(registry, chosen.digest)
+            found, raw = await self._manifest(chosen.digest)
         raise oci.ManifestError("indexes are nested too deeply")
 
-    async def _manifest(
-        self, registry: client.Client, reference: str
-    ) -> tuple[oci.Descriptor, bytes]:
+    async def _manifest(self, reference: str) -> tuple[oci.Descriptor, bytes]:
         by_digest = _DIGEST.fullmatch(reference) is not None
-        fetched = await registry.manifest(reference)
+        fetched = await self._registry.manifest(reference)
         digest = "sha256:" + hashlib.sha256(fetched.raw).hexdigest()
         if by_digest and digest != reference:
             raise oci.ManifestError(f"the registry sent {digest} for {reference}")
@@ -146,7 +164,6 @@ class Puller:
 
     async def _fetch_all(
         self,
-        registry: client.Client,
         blobs: list[oci.Descriptor],
         progress: Callable[[int, int], None],
     ) -> None:
@@ -161,7 +178,7 @@ class Puller:
 
         async def one(blob: oci.Descriptor) -> None:
             async with gate:
-                await self._fetch(registry, blob, arrived)
+                await self._fetch(blob, arrived)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -172,12 +189,7 @@ class Puller:
         except* (client.RegistryError, oci.ManifestError) as caught:
             raise caught.exceptions[0] from None
 
-    async def _fetch(
-        self,
-        registry: client.Client,
-        blob: oci.Descriptor,
-        arrived: Callable[[str, int], None],
-    ) -> None:
+    async def _fetch(self, blob: oci.Descriptor, arrived: Callable[[str, int], None]) -> None:
         failures = 0
         while True:
             try:
@@ -187,7 +199,7 @@ class Puller:
                 return
             start = ingest.offset
             try:
-                await self._copy(registry, blob, ingest, arrived)
+                await self._copy(blob, ingest, arrived)
                 return
             except client.NotFound:
                 raise
@@ -202,13 +214,12 @@ class Puller:
 
     async def _copy(
         self,
-        registry: client.Client,
         blob: oci.Descriptor,
         ingest: Ingest,
         arrived: Callable[[str, int], None],
     ) -> None:
         if ingest.offset < blob.size:
-            async for part in registry.blob(blob.digest, ingest.offset):
+            async for part in self._registry.blob(blob.digest, ingest.offset):
                 await ingest.write(part)
                 arrived(blob.digest, ingest.offset)
         if ingest.offset != blob.size:

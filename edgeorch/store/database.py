@@ -150,8 +150,11 @@ class Database:
         try:
             await self._transaction(row for change in changes for row in change.rows)
         except (sqlite3.Error, StorageError) as error:
-            self._fail(changes, error)
+            self._fail(changes, str(error))
             return
+        except asyncio.CancelledError:
+            self._fail(changes, "the store is closing")
+            raise
         self.failure = None
         for change in changes:
             change.committed()
@@ -178,7 +181,7 @@ class Database:
             await self._db.rollback()
             raise
 
-    def _fail(self, changes: list[_Change], error: Exception) -> None:
+    def _fail(self, changes: list[_Change], error: str) -> None:
         self.failure = f"cannot write {self._path}: {error}"
         log.error("%s", self.failure)
         for change in changes:

@@ -1,0 +1,7 @@
+"""`python -m edgeorch`."""
+
+import sys
+
+from edgeorch import cli
+
+sys.exit(cli.main())
