@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
+from edgeorch.lib import json
 from edgeorch.model import selectors, views
 from edgeorch.model.kinds import Object
 
@@ -37,12 +38,13 @@ def claim(
 ) -> Claims[T]:
     """`candidates`: objects of the namespace with this controller or with none."""
     found: Claims[T] = Claims()
+    match = selectors.label_selector(json.to_builtins(selector))
     for each in candidates:
         meta = each.metadata
         owner = next((ref.uid for ref in meta.owner_references if ref.controller), "")
         if owner and owner != uid:
             continue
-        matches = selectors.matches(selector, meta.labels)
+        matches = match(meta.labels)
         if owner:
             (found.owned if matches or deleting else found.release).append(each)
         elif matches and not deleting and not meta.deletion_timestamp:

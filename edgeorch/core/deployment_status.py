@@ -210,7 +210,7 @@ def _is_complete(deployment: views.Deployment, found: Object) -> bool:
 def _has_progressed(old: views.DeploymentStatus, found: Object) -> bool:
     """More updated, ready or available pods than the status says, or fewer old ones."""
     outdated = found.get("replicas", 0) - found.get("updatedReplicas", 0)
-    return (
+    return bool(
         found.get("updatedReplicas", 0) > old.updated_replicas
         or outdated < old.replicas - old.updated_replicas
         or found.get("readyReplicas", 0) > old.ready_replicas

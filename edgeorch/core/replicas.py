@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from edgeorch.core import pod_facts
-from edgeorch.model import selectors, views
+from edgeorch.model import views
 from edgeorch.model.kinds import Object
 
 BURST = 500
@@ -89,13 +89,10 @@ def status(
     """The status that the ReplicaSet should have. `now`: since boot; `stamp`: for display."""
     spec, old = replica_set.spec, replica_set.status
     labels = (spec.template.get("metadata") or {}).get("labels") or {}
-    exact = views.LabelSelector(match_labels=labels)
     active = [pod for pod in pods if pod.active]
     found: Object = {
         "replicas": len(active),
-        "fullyLabeledReplicas": sum(
-            selectors.matches(exact, pod.metadata.labels) for pod in active
-        ),
+        "fullyLabeledReplicas": sum(labels.items() <= p.metadata.labels.items() for p in active),
         "readyReplicas": sum(pod.ready for pod in active),
         "availableReplicas": sum(pod.available(now, spec.min_ready_seconds) for pod in active),
         "terminatingReplicas": sum(pod.terminating and not pod.terminal for pod in pods),

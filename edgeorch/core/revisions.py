@@ -42,7 +42,7 @@ def sizes(replicas: int, surge: int) -> dict[str, str]:
     return {DESIRED: str(replicas), MAX: str(replicas + surge)}
 
 
-def annotations(
+def wanted_annotations(
     deployment: views.Deployment,
     current: views.ReplicaSet | None,
     old: Iterable[views.ReplicaSet],

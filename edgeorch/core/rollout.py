@@ -147,7 +147,7 @@ def _refresh(
     deployment: views.Deployment, new: views.ReplicaSet, old: list[views.ReplicaSet]
 ) -> list[Action]:
     """Annotations, revision and minReadySeconds of the current one, and the Deployment's."""
-    wanted = revisions.annotations(deployment, new, old)
+    wanted = revisions.wanted_annotations(deployment, new, old)
     actions: list[Action] = []
     seconds = deployment.spec.min_ready_seconds
     if wanted != new.metadata.annotations or new.spec.min_ready_seconds != seconds:
@@ -162,7 +162,7 @@ def _create(
     deployment: views.Deployment, old: list[views.ReplicaSet], replicas: int
 ) -> list[Action]:
     hashed = template_hash.compute(deployment.spec.template, deployment.status.collision_count)
-    wanted = revisions.annotations(deployment, None, old)
+    wanted = revisions.wanted_annotations(deployment, None, old)
     wanted |= revisions.sizes(deployment.spec.replicas, max_surge(deployment))
     revision = wanted[revisions.REVISION]
     return [CreateReplicaSet(hashed, replicas, wanted, revision), SetRevision(revision)]

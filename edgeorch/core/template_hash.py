@@ -17,7 +17,7 @@ _LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 
 
 def same(one: Object, other: Object) -> bool:
-    return _normal(one) == _normal(other)
+    return bool(_normal(one) == _normal(other))
 
 
 def compute(template: Object, collision_count: int | None) -> str:

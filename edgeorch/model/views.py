@@ -429,6 +429,7 @@ class NamespaceSpec(View, frozen=True, kw_only=True):
 
 class NamespaceStatus(View, frozen=True, kw_only=True):
     phase: str = "Active"
+    conditions: list[Condition] = []
 
 
 class Namespace(View, frozen=True, kw_only=True):

@@ -1,0 +1,167 @@
+"""Whether a pod fits the node, in the scheduler's own words.
+
+The filters run in Kubernetes' order and the first one that refuses speaks: cordon, taints, node
+selector, host ports, resources. A resource is never promised twice: what counts is the sum of
+requests of the pods that are bound and not over. As pkg/scheduler/framework/plugins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from edgeorch.core import pod_facts
+from edgeorch.lib import quantity
+from edgeorch.model import views
+
+CPU, MEMORY, STORAGE, PODS = "cpu", "memory", "ephemeral-storage", "pods"
+_CORDON = views.Taint(key="node.kubernetes.io/unschedulable", effect="NoSchedule")
+_HARD = ("NoSchedule", "NoExecute")
+
+Ports = frozenset[tuple[str, str, int]]
+"""Host address, protocol, port."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why not. `resolvable`: it would help if other pods went away."""
+
+    reasons: list[str]
+    resolvable: bool = False
+
+    def message(self) -> str:
+        """What the event and the PodScheduled condition say."""
+        told = ", ".join(sorted(f"1 {reason}" for reason in self.reasons))
+        helps = "1 Preemption is not helpful for scheduling."
+        if self.resolvable:
+            helps = "1 No preemption victims found for incoming pod."
+        return f"0/1 nodes are available: {told}. preemption: 0/1 nodes are available: {helps}"
+
+
+NO_NODES = "no nodes available to schedule pods"
+GATED = "Scheduling is blocked due to non-empty scheduling gates"
+
+
+@dataclass(slots=True)
+class Usage:
+    """What bound pods hold: nano units by resource, their number, their host ports."""
+
+    requests: dict[str, int] = field(default_factory=dict)
+    pods: int = 0
+    ports: set[tuple[str, str, int]] = field(default_factory=set)
+
+
+def usage(pods: Iterable[pod_facts.PodFacts]) -> Usage:
+    found = Usage()
+    for pod in pods:
+        if not pod.spec.node_name or pod.terminal:
+            continue
+        found.pods += 1
+        found.ports |= host_ports(pod)
+        for name, amount in requests(pod).items():
+            found.requests[name] = found.requests.get(name, 0) + amount
+    return found
+
+
+def requests(pod: pod_facts.PodFacts) -> dict[str, int]:
+    """What the pod asks for, in nano units: the larger of what runs and what initialises.
+
+    Sidecars run beside everything that starts after them (KEP-753).
+    """
+    running: dict[str, int] = {}
+    initial: dict[str, int] = {}
+    for container in pod.spec.containers:
+        _add(running, container.resources.requests)
+    sidecars: dict[str, int] = {}
+    for container in pod.spec.init_containers:
+        if container.sidecar:
+            _add(running, container.resources.requests)
+            _add(sidecars, container.resources.requests)
+            peak = dict(sidecars)
+        else:
+            peak = dict(sidecars)
+            _add(peak, container.resources.requests)
+        for name, amount in peak.items():
+            initial[name] = max(initial.get(name, 0), amount)
+    found = {n: max(running.get(n, 0), initial.get(n, 0)) for n in running.keys() | initial.keys()}
+    _add(found, pod.spec.overhead)
+    return found
+
+
+def _add(total: dict[str, int], amounts: Mapping[str, str]) -> None:
+    for name, amount in amounts.items():
+        total[name] = total.get(name, 0) + quantity.parse(amount).nano
+
+
+def host_ports(pod: pod_facts.PodFacts) -> Ports:
+    sidecars = [each for each in pod.spec.init_containers if each.sidecar]
+    return frozenset(
+        (port.host_ip or "0.0.0.0", port.protocol, port.host_port)
+        for container in (*pod.spec.containers, *sidecars)
+        for port in container.ports
+        if port.host_port
+    )
+
+
+def fit(pod: pod_facts.PodFacts, node: views.Node, held: Usage) -> Refusal | None:
+    """None when the pod may run on the node beside those that hold `held`."""
+    if node.spec.unschedulable and not _tolerates(pod, _CORDON):
+        return Refusal(["node(s) were unschedulable"])
+    for taint in node.spec.taints:
+        if taint.effect in _HARD and not _tolerates(pod, taint):
+            return Refusal([f"node(s) had untolerated taint {{{taint.key}: {taint.value}}}"])
+    labels = node.metadata.labels
+    if any(labels.get(name) != value for name, value in pod.spec.node_selector.items()):
+        return Refusal(["node(s) didn't match Pod's node affinity/selector"])
+    if _clash(host_ports(pod), held.ports):
+        reason = "node(s) didn't have free ports for the requested pod ports"
+        return Refusal([reason], resolvable=True)
+    return _room(pod, node, held)
+
+
+def _tolerates(pod: pod_facts.PodFacts, taint: views.Taint) -> bool:
+    return any(_matches(each, taint) for each in pod.spec.tolerations)
+
+
+def _matches(toleration: views.Toleration, taint: views.Taint) -> bool:
+    if toleration.effect and toleration.effect != taint.effect:
+        return False
+    if toleration.key and toleration.key != taint.key:
+        return False
+    if toleration.operator == "Exists":
+        return True
+    return bool(toleration.key) and toleration.value == taint.value
+
+
+def _clash(wanted: Ports, held: Iterable[tuple[str, str, int]]) -> bool:
+    """The same port on the same address; 0.0.0.0 is every address."""
+    anywhere = "0.0.0.0"
+    for address, protocol, port in wanted:
+        for other, other_protocol, other_port in held:
+            overlap = address == other or anywhere in (address, other)
+            if overlap and (protocol, port) == (other_protocol, other_port):
+                return True
+    return False
+
+
+def _room(pod: pod_facts.PodFacts, node: views.Node, held: Usage) -> Refusal | None:
+    allocatable = {n: quantity.parse(a).nano for n, a in node.status.allocatable.items()}
+    reasons = []
+    if PODS in allocatable and held.pods + 1 > allocatable[PODS] // quantity.NANO:
+        reasons.append("Too many pods")
+    for name, amount in requests(pod).items():
+        # A node that does not state a resource has none of it, but basic ones may be unmeasured.
+        limit = allocatable.get(name)
+        if limit is None:
+            if amount and name not in (CPU, MEMORY, STORAGE):
+                reasons.append(f"Insufficient {name}")
+        elif amount and held.requests.get(name, 0) + amount > limit:
+            reasons.append(f"Insufficient {name}")
+    # More than the whole node has will not fit however many pods go.
+    resolvable = all(allocatable.get(n, 0) >= a for n, a in requests(pod).items())
+    return Refusal(reasons, resolvable) if reasons else None
+
+
+def order(pod: pod_facts.PodFacts) -> tuple[int, str, str]:
+    """Pods that wait are tried by priority, then by age."""
+    return -pod.spec.priority, pod.metadata.creation_timestamp, pod.metadata.name
