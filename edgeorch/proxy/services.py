@@ -1,0 +1,405 @@
+"""Services and EndpointSlices of the store, as rules in the kernel.
+
+One loop: watches say which Services have changed; the changed ones are rendered and go to the
+kernel in one transaction. Nothing waits for a timer: the first change is carried out at once, and
+what happens while its transaction runs makes up the next one. A transaction that the kernel refuses
+is followed by a full one. The text is decided by `core.service_rules`; this module only reads the
+store and remembers, for each EndpointSlice, the few values that matter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from edgeorch.core import service_rules
+from edgeorch.lib import backoff, tasks
+from edgeorch.model import kinds, views
+from edgeorch.net import conntrack, network, nft
+from edgeorch.store import objects, stored, watch
+
+log = logging.getLogger(__name__)
+
+SERVICES = kinds.SERVICE.resource
+SLICES = kinds.ENDPOINT_SLICE.resource
+SERVICE_NAME = "kubernetes.io/service-name"
+
+RETRY = backoff.Policy(initial=0.5, factor=2.0, cap=30.0)
+REST = 5.0
+"""Seconds of quiet after which emptied chains are deleted."""
+
+SETTLE_LIMIT = 10.0
+"""Seconds that rules of a former process are left alone at most."""
+
+Name = tuple[str, str]
+"""A Service: namespace, name."""
+
+PortKey = tuple[str, str]
+"""Port name, protocol."""
+
+Backends = dict[PortKey, list[service_rules.Endpoint]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    service: Name
+    backends: Backends
+
+
+class ServiceProxy:
+    """Owner of all rules of Services in our table."""
+
+    def __init__(
+        self,
+        store: objects.Objects,
+        net: network.Network,
+        node_name: str,
+        settled: asyncio.Event | None = None,
+    ) -> None:
+        """`settled` is set once EndpointSlices have been made anew from adopted pods."""
+        self._settled = settled
+        self._store = store
+        self._net = net
+        self._node_name = node_name
+        self._slices: dict[Name, _Slice] = {}
+        self._by_service: dict[Name, set[Name]] = {}
+        self._items: dict[Name, dict[service_rules.Key, service_rules.ServicePort]] = {}
+        self._state = service_rules.State()
+        self._dirty: set[Name] = set()
+        self._everything = True
+        self._news = asyncio.Event()
+        self._trouble: str | None = "rules of Services are not loaded yet"
+        net.on_table_lost(self._table_lost)
+
+    def health(self) -> str | None:
+        """Why Services may not be reachable, or None."""
+        return self._trouble
+
+    async def run(self) -> None:
+        """Follow the store for ever."""
+        self._list(SLICES, self._slice_seen)
+        self._list(SERVICES, self._service_seen)
+        self._news.set()
+        async with asyncio.TaskGroup() as group:
+            for resource, follow in ((SERVICES, self._service_seen), (SLICES, self._slice_seen)):
+                group.create_task(
+                    tasks.supervise(
+                        f"watch of {resource} for rules",
+                        lambda r=resource, f=follow: self._follow(r, f),  # type: ignore[misc]
+                    ),
+                    name=f"proxy: {resource}",
+                )
+            group.create_task(tasks.supervise("rules of Services", self._apply_for_ever))
+
+    # --- what the store says --------------------------------------------------------------------
+
+    async def _follow(self, resource: str, seen: _Seen) -> None:
+        """List, then watch; when the watch falls behind, list again."""
+        while True:
+            try:
+                async with self._store.watch(resource) as changes:
+                    self._list(resource, seen)
+                    async for batch in changes:
+                        for event in batch:
+                            seen(event.stored, event.type == watch.DELETED)
+            except watch.Expired:
+                log.info("Watch of %s fell behind; listing again", resource)
+
+    def _list(self, resource: str, seen: _Seen) -> None:
+        found = self._store.list(resource).items
+        if resource == SLICES:
+            present = {item.key for item in found}
+            for key in self._slices.keys() - present:
+                self._drop_slice(key)
+        else:
+            for name in self._items.keys() - {item.key for item in found}:
+                self._mark(name)
+        for item in found:
+            seen(item, False)
+
+    def _service_seen(self, item: stored.Stored, deleted: bool) -> None:
+        self._mark(item.key)
+
+    def _slice_seen(self, item: stored.Stored, deleted: bool) -> None:
+        self._drop_slice(item.key)
+        if deleted:
+            return
+        view = item.view(views.EndpointSlice)
+        owner = (view.metadata.labels or {}).get(SERVICE_NAME)
+        if not owner:
+            return
+        service = (item.namespace, owner)
+        self._slices[item.key] = _Slice(service, backends(view, self._node_name))
+        self._by_service.setdefault(service, set()).add(item.key)
+        self._mark(service)
+
+    def _drop_slice(self, key: Name) -> None:
+        former = self._slices.pop(key, None)
+        if former is None:
+            return
+        names = self._by_service[former.service]
+        names.discard(key)
+        if not names:
+            del self._by_service[former.service]
+        self._mark(former.service)
+
+    def _mark(self, service: Name) -> None:
+        self._dirty.add(service)
+        self._news.set()
+
+    def _table_lost(self) -> None:
+        self._everything = True
+        self._news.set()
+
+    # --- what the kernel is told ----------------------------------------------------------------
+
+    async def _await_settled(self) -> None:
+        """Leave the rules of a former process alone until it is known who is still there.
+
+        EndpointSlices rest nowhere; rules rendered before they are back would refuse everybody.
+        """
+        if self._settled is None or self._settled.is_set():
+            return
+        try:
+            names = await self._net.table.names() or {}
+            if any(name.startswith("svc-") for name in names.get("chain", ())):
+                async with asyncio.timeout(SETTLE_LIMIT):
+                    await self._settled.wait()
+        except (TimeoutError, nft.NftError) as error:
+            log.warning("Loading rules of Services without having waited: %r", error)
+
+    async def _apply_for_ever(self) -> None:
+        await self._await_settled()
+        failures = 0
+        while True:
+            await self._next(failures)
+            try:
+                await self._apply()
+            except nft.NftError as error:
+                self._trouble = f"cannot change the rules of Services: {error}"
+                log.error("Cannot change the rules of Services: %s", error)
+                self._everything = True
+                failures += 1
+            else:
+                self._trouble = None
+                failures = 0
+
+    async def _next(self, failures: int) -> None:
+        """Until there is something to do."""
+        if failures:
+            await asyncio.sleep(RETRY.delay(failures - 1))
+            return
+        while not self._news.is_set():
+            stale = self._state.stale_chains or self._state.stale_sets
+            try:
+                async with asyncio.timeout(REST if stale else None):
+                    await self._news.wait()
+            except TimeoutError:
+                await self._collect()
+
+    async def _collect(self) -> None:
+        state, text = service_rules.collect(self._state, self._net.layout)
+        try:
+            await self._net.table.apply(text)
+        except nft.NftError as error:
+            # They are empty and unreachable: harmless until the next full transaction.
+            log.info("Cannot delete emptied chains: %s", error)
+        self._state = state
+
+    async def _apply(self) -> None:
+        self._news.clear()
+        dirty, self._dirty = self._dirty, set()
+        former = {name: self._items.get(name, {}) for name in dirty}
+        changes = self._read(dirty)
+        if self._everything:
+            await self._apply_everything()
+        else:
+            state, text = service_rules.diff(self._state, changes, self._net.layout)
+            if text:
+                await self._apply_text(state, text)
+        await self._forget_flows(former)
+
+    def _read(self, names: Iterable[Name]) -> dict[service_rules.Key, service_rules.Item | None]:
+        """Bring `_items` up to date; what has changed, None for what is gone."""
+        changes: dict[service_rules.Key, service_rules.Item | None] = {}
+        for name in names:
+            former = self._items.pop(name, {})
+            wanted = {port.key: port for port in self._wanted(name)}
+            if wanted:
+                self._items[name] = wanted
+            changes.update(dict.fromkeys(former.keys() - wanted.keys()))
+            changes.update({k: port for k, port in wanted.items() if former.get(k) != port})
+        return changes
+
+    def _wanted(self, name: Name) -> Iterator[service_rules.ServicePort]:
+        found = self._store.find(SERVICES, *name)
+        if found is None:
+            return
+        slices = [self._slices[key].backends for key in sorted(self._by_service.get(name, ()))]
+        yield from service_ports(found.view(views.Service), slices)
+
+    async def _apply_text(self, state: service_rules.State, text: str) -> None:
+        try:
+            await self._net.table.apply(text)
+        except nft.NftError as error:
+            log.warning("Loading all rules of Services anew: %s", error)
+            await self._apply_everything()
+        else:
+            self._state = state
+
+    async def _apply_everything(self) -> None:
+        """Over what is there if that works, else into a new table."""
+        self._everything = False
+        items = [port for ports in self._items.values() for port in ports.values()]
+        layout, routed = self._net.layout, self._net.routed
+        names = await self._net.table.names() or {}
+        existing = service_rules.Existing(
+            chains=names.get("chain", frozenset()),
+            sets=names.get("set", frozenset()),
+            maps=names.get("map", frozenset()),
+        )
+        state, text = service_rules.restart(layout, items, existing, routed)
+        try:
+            await self._net.table.apply(text)
+        except nft.NftError as error:
+            log.warning("Making table %s anew: %s", layout.name, error)
+            state, text = service_rules.replace(layout, items, routed)
+            await self._net.table.apply(text)
+        self._state = state
+
+    async def _forget_flows(
+        self, former: dict[Name, dict[service_rules.Key, service_rules.ServicePort]]
+    ) -> None:
+        own = {*self._net.node_addresses.all, self._net.gateway, "127.0.0.1"}
+        targets: _Targets = {}
+        for name, ports in former.items():
+            for key in ports.keys() | self._items.get(name, {}).keys():
+                before, after = ports.get(key), self._items.get(name, {}).get(key)
+                if before != after:
+                    targets.update(udp_targets(before, after, own))
+        if not targets:
+            return
+
+        def is_stale(flow: conntrack.Flow) -> bool:
+            allowed = targets.get((flow.destination, flow.port))
+            return allowed is not None and (flow.answerer, flow.answer_port) not in allowed
+
+        try:
+            count = await asyncio.to_thread(conntrack.delete, is_stale)
+        except OSError as error:
+            log.warning("Cannot forget stale UDP flows: %s", error)
+        else:
+            log.debug("Forgot %d stale UDP flows", count)
+
+
+class _Seen(Protocol):
+    def __call__(self, item: stored.Stored, deleted: bool, /) -> None: ...
+
+
+_Targets = dict[tuple[str, int], frozenset[tuple[str, int]]]
+"""Address and port of a Service, to those who may answer."""
+
+
+def udp_targets(
+    before: service_rules.ServicePort | None,
+    after: service_rules.ServicePort | None,
+    own_addresses: Iterable[str],
+) -> _Targets:
+    """Whose flows to look at when a port has changed, and which of them may stay."""
+    allowed: frozenset[tuple[str, int]] = frozenset()
+    if after is not None:
+        allowed = frozenset((e.ip, e.port) for e in service_rules.usable(after.endpoints))
+    found: _Targets = {}
+    for port in (before, after):
+        if port is None or port.protocol != "UDP":
+            continue
+        for ip in port.cluster_ips + port.external_ips + port.lb_ips:
+            found[ip, port.port] = allowed
+        if port.node_port:
+            found.update({(ip, port.node_port): allowed for ip in own_addresses})
+    return found
+
+
+def backends(view: views.EndpointSlice, node_name: str) -> Backends:
+    """What a slice says about whom to send to."""
+    found: Backends = {}
+    if view.address_type not in ("IPv4", "IPv6"):
+        return found
+    for port in view.ports or []:
+        if port.port is None:
+            continue
+        listed = found.setdefault((port.name, port.protocol), [])
+        for endpoint in view.endpoints:
+            if not endpoint.addresses:
+                continue
+            conditions = endpoint.conditions
+            ready = conditions.ready is not False
+            listed.append(
+                service_rules.Endpoint(
+                    # Consumers use the first address only; all are interchangeable.
+                    ip=endpoint.addresses[0],
+                    port=port.port,
+                    node_local=endpoint.node_name == node_name,
+                    ready=ready,
+                    serving=ready if conditions.serving is None else conditions.serving,
+                    terminating=bool(conditions.terminating),
+                )
+            )
+    return found
+
+
+def service_ports(
+    service: views.Service, slices: list[Backends]
+) -> Iterator[service_rules.ServicePort]:
+    """One for each port of a Service that has an address or a node port."""
+    spec = service.spec
+    if spec.type == "ExternalName" or spec.cluster_ip in ("", "None"):
+        return
+    external = spec.type in ("NodePort", "LoadBalancer")
+    for port in spec.ports:
+        endpoints = dict.fromkeys(
+            endpoint
+            for backend in slices
+            for endpoint in backend.get((port.name, port.protocol), [])
+        )
+        yield service_rules.ServicePort(
+            namespace=service.metadata.namespace,
+            name=service.metadata.name,
+            port_name=port.name,
+            protocol=port.protocol,
+            port=port.port,
+            cluster_ips=tuple(_addresses(spec.cluster_ips or [spec.cluster_ip])),
+            node_port=port.node_port if external else 0,
+            external_ips=tuple(_addresses(spec.external_ips)),
+            lb_ips=tuple(_balancer_ips(service)) if spec.type == "LoadBalancer" else (),
+            affinity_seconds=_affinity(spec),
+            internal_local=spec.internal_traffic_policy == "Local",
+            external_local=spec.external_traffic_policy == "Local",
+            endpoints=tuple(endpoints),
+        )
+
+
+def _addresses(listed: Iterable[str]) -> Iterator[str]:
+    for text in listed:
+        try:
+            yield str(ipaddress.ip_address(text))
+        except ValueError:
+            log.warning("Ignoring %r, which is not an IP address", text)
+
+
+def _balancer_ips(service: views.Service) -> Iterator[str]:
+    ingress = (service.status.get("loadBalancer") or {}).get("ingress") or []
+    yield from _addresses(
+        entry["ip"] for entry in ingress if entry.get("ip") and entry.get("ipMode") != "Proxy"
+    )
+
+
+def _affinity(spec: views.ServiceSpec) -> int:
+    if spec.session_affinity != "ClientIP":
+        return 0
+    client = (spec.session_affinity_config or {}).get("clientIP") or {}
+    return int(client.get("timeoutSeconds") or 10_800)
