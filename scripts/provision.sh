@@ -63,6 +63,7 @@ debian_programs() {
     [ ${#missing[@]} -eq 0 ] || debian_install "${missing[@]}"
 }
 
+# shellcheck disable=SC2034 # used by those who source this
 RUNTIME_PROGRAMS=(containerd:containerd containerd-shim-runc-v2:containerd runc:runc
                   nft:nftables ip:iproute2 nsenter:util-linux openssl:openssl)
 

@@ -16,20 +16,22 @@ import signal
 from pathlib import Path
 
 from . import device as devices
-from . import kernel, settings
+from . import kernel
 from .device import Device, LabError
 
 KILL_SECONDS = 30.0
 
-# Compiled into containerd's shim library and runc's shim: outside any configured directory.
+# Compiled into containerd's shim library, runc's shim and ctr: outside any configured directory.
 _SHIM_SOCKETS = Path("/run/containerd/s")
 _RUNC_ROOT = Path("/run/containerd/runc")
+_CTR_FIFOS = Path("/run/containerd/fifo")
 _SOCKET_NAME = re.compile(rf"{_SHIM_SOCKETS}/[0-9a-f]{{64}}\b")
 
 
 def down(device: Device) -> None:
     bundles = _bundles(device)
     sockets = _shim_sockets(device)
+    fifos = _ctr_fifos(device)
     _kill(device)
     for point in kernel.beneath(kernel.mounts(), [device.run, device.data]):
         kernel.unmount(point)
@@ -40,8 +42,11 @@ def down(device: Device) -> None:
         if kernel.netns_exists(name):
             kernel.ip("netns", "delete", name)
     _remove_cgroups(device)
-    for path in sockets:
+    for path in sockets | fifos:
         path.unlink(missing_ok=True)
+    for directory in {path.parent for path in fifos}:
+        with contextlib.suppress(OSError):
+            directory.rmdir()
     for namespace, identity in bundles:
         shutil.rmtree(_RUNC_ROOT / namespace / identity, ignore_errors=True)
         with contextlib.suppress(OSError):
@@ -57,29 +62,32 @@ def tidy(device: Device) -> None:
     if devices.existing():
         return
     (devices.RUN / ".addresses.lock").unlink(missing_ok=True)
-    for shared in (devices.RUN, devices.DATA, _SHIM_SOCKETS, _RUNC_ROOT, _RUNC_ROOT.parent):
+    made = (_SHIM_SOCKETS, _RUNC_ROOT, _CTR_FIFOS, _RUNC_ROOT.parent)
+    for shared in (devices.RUN, devices.DATA, *made):
         with contextlib.suppress(OSError):
             shared.rmdir()
 
 
-def _kill(device: Device) -> None:
-    def living() -> set[int]:
-        pids = kernel.cgroup_pids(device.cgroup)
-        pids |= kernel.pids_in_netns(device.netns) | kernel.pids_in_netns(device.lan)
-        pids |= kernel.pids_with_argument(str(device.containerd_socket))
-        alive = {pid for pid in pids if kernel.started_at(pid) is not None}
-        return alive - kernel.family()
+def _living(device: Device) -> set[int]:
+    """By cgroup, by namespace, and shims by the socket they were told to report to."""
+    pids = kernel.cgroup_pids(device.cgroup)
+    pids |= kernel.pids_in_netns(device.netns) | kernel.pids_in_netns(device.lan)
+    pids |= kernel.pids_with_argument(str(device.containerd_socket))
+    alive = {pid for pid in pids if kernel.started_at(pid) is not None}
+    return alive - kernel.family()
 
+
+def _kill(device: Device) -> None:
     def dead() -> bool:
         # Again and again: a shim may start a process between the look and the kill.
         kernel.thaw_cgroups(device.cgroup)
-        alive = living()
+        alive = _living(device)
         for pid in alive:
             kernel.send(pid, signal.SIGKILL)
         return not alive
 
     if not kernel.wait_until(dead, KILL_SECONDS):
-        names = ", ".join(f"{pid} {_command(pid)}" for pid in sorted(living()))
+        names = ", ".join(f"{pid} {_command(pid)}" for pid in sorted(_living(device)))
         raise LabError(f"cannot end the processes of {device.name}: {names}")
 
 
@@ -94,6 +102,16 @@ def _bundles(device: Device) -> list[tuple[str, str]]:
     """(containerd namespace, container) of each task that containerd may have run."""
     tasks = device.containerd_state / "io.containerd.runtime.v2.task"
     return [(path.parent.name, path.name) for path in tasks.glob("*/*") if path.is_dir()]
+
+
+def _ctr_fifos(device: Device) -> set[Path]:
+    """The pipes of `ctr run`, known only to the shims that hold them open."""
+    found = set()
+    for pid in _living(device):
+        with contextlib.suppress(OSError):
+            for fd in os.scandir(f"/proc/{pid}/fd"):
+                found.add(Path(os.readlink(fd.path)))
+    return {path for path in found if path.is_relative_to(_CTR_FIFOS)}
 
 
 def _shim_sockets(device: Device) -> set[Path]:
@@ -118,4 +136,4 @@ def _remove_cgroups(device: Device) -> None:
         return not kernel.cgroup_dirs(device.cgroup)
 
     if not kernel.wait_until(removed, KILL_SECONDS):
-        raise LabError(f"cannot remove cgroups {device.cgroup}: {settings.NAMESPACE} left some")
+        raise LabError(f"cannot remove cgroup {device.cgroup}: something still runs in it")
