@@ -1,0 +1,214 @@
+"""A desk device in the hands of a test: kubectl, the neighbour on its network, waiting.
+
+Tests hold a `Lab` from the fixtures in conftest.py. Commands enter the device's namespace straight
+away (nsenter), which is quicker than scripts/lab; lifecycle goes through scripts/lab, as a user's
+would.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from scripts.lablib import device as devices
+from scripts.lablib import kernel, lifecycle
+
+Object = dict[str, Any]
+Result = subprocess.CompletedProcess[str]
+T = TypeVar("T")
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+LAB = CHECKOUT / "scripts/lab"
+
+COMMAND_SECONDS = 60.0
+WAIT_SECONDS = 60.0
+
+
+class CommandError(AssertionError):
+    """A command that had to succeed did not; carries all that it said."""
+
+    def __init__(self, command: list[str], result: Result) -> None:
+        super().__init__(
+            f"{' '.join(command)} exited {result.returncode}\n{result.stdout}{result.stderr}"
+        )
+        self.result = result
+
+
+def call(
+    command: list[str],
+    *,
+    stdin: str | None = None,
+    env: Mapping[str, str] | None = None,
+    check: bool = True,
+    seconds: float = COMMAND_SECONDS,
+) -> Result:
+    # An empty input, not the terminal: a command that asks must not hang the tests.
+    result = subprocess.run(
+        command,
+        input=stdin or "",
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+    if check and result.returncode:
+        raise CommandError(command, result)
+    return result
+
+
+def until(condition: Callable[[], T], what: str, seconds: float = WAIT_SECONDS) -> T:
+    """The first true value of `condition`. Where kubectl can wait, let it."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds:.0f} s in vain for: {what}; last seen {value!r}")
+        time.sleep(0.02)
+    return value
+
+
+@functools.cache
+def kubectls() -> dict[str, Path]:
+    """Every kubectl of this machine by its minor version ("1.33"), oldest first.
+
+    The fetched one, the one on PATH, and versions that a distribution keeps beside it.
+    """
+    found = [lifecycle.TOOLS / "kubectl"]
+    if on_path := shutil.which("kubectl"):
+        home = Path(on_path).resolve().parent
+        found += [Path(on_path), *sorted(home.glob("kubectl.1.*"))]
+    versions: dict[str, Path] = {}
+    for path in found:
+        if os.access(path, os.X_OK):
+            shown = json.loads(call([str(path), "version", "--client", "-o", "json"]).stdout)
+            version = shown["clientVersion"]
+            minor = re.sub(r"\D", "", version["minor"])
+            versions.setdefault(f"{version['major']}.{minor}", path)
+    return dict(sorted(versions.items(), key=lambda item: int(item[0].partition(".")[2])))
+
+
+@dataclass
+class Lab:
+    """One device that is up (or will be, see `up`)."""
+
+    name: str
+    env: dict[str, str] = field(default_factory=dict)
+    """Added to the environment of every command in the device."""
+
+    @property
+    def device(self) -> devices.Device:
+        return devices.parse(self.name)
+
+    # --- lifecycle ---------------------------------------------------------------------------
+
+    def lab(self, verb: str, *arguments: str, check: bool = True, seconds: float = 120) -> Result:
+        """`scripts/lab VERB NAME ARGUMENTS`."""
+        return call([str(LAB), verb, self.name, *arguments], check=check, seconds=seconds)
+
+    def up(self, *arguments: str) -> None:
+        self.lab("up", *arguments)
+
+    def load(self, *archives: Path) -> None:
+        self.lab("load", *map(str, archives))
+
+    def down(self) -> None:
+        self.lab("down")
+
+    @property
+    def pid(self) -> int:
+        return int(self.lab("pid").stdout)
+
+    @property
+    def address(self) -> str:
+        """The node's own address, its InternalIP."""
+        return str(self.device.load()["address"])
+
+    def log(self) -> str:
+        return self.device.log_file("edgeorch").read_text(errors="replace")
+
+    # --- commands ----------------------------------------------------------------------------
+
+    def command(self, *command: str, netns: str | None = None) -> tuple[list[str], dict[str, str]]:
+        """Arguments and environment that run `command` in the device, for Popen."""
+        env = lifecycle.environment(self.device, self.device.load().get("containerd_dir"))
+        net = f"--net={kernel.NETNS_DIR / (netns or self.device.netns)}"
+        return ["nsenter", net, "--", *command], env | self.env
+
+    def run(
+        self,
+        *command: str,
+        stdin: str | None = None,
+        check: bool = True,
+        seconds: float = COMMAND_SECONDS,
+    ) -> Result:
+        """A command in the device."""
+        full, env = self.command(*command)
+        return call(full, stdin=stdin, env=env, check=check, seconds=seconds)
+
+    def from_lan(
+        self, *command: str, check: bool = True, seconds: float = COMMAND_SECONDS
+    ) -> Result:
+        """A command on the device's neighbour: its packets come in by the uplink."""
+        full, env = self.command(*command, netns=self.device.lan)
+        return call(full, env=env, check=check, seconds=seconds)
+
+    def try_kubectl(
+        self,
+        *arguments: str,
+        stdin: str | Object | None = None,
+        version: str | None = None,
+        seconds: float = COMMAND_SECONDS,
+    ) -> Result:
+        """kubectl, whatever it exits with. `version` is of kubectls(); by default the newest."""
+        program = kubectls()[version or list(kubectls())[-1]]
+        text = json.dumps(stdin) if isinstance(stdin, dict) else stdin
+        return self.run(str(program), *arguments, stdin=text, check=False, seconds=seconds)
+
+    def kubectl(
+        self,
+        *arguments: str,
+        stdin: str | Object | None = None,
+        version: str | None = None,
+        seconds: float = COMMAND_SECONDS,
+    ) -> str:
+        """What kubectl printed; it must succeed."""
+        result = self.try_kubectl(*arguments, stdin=stdin, version=version, seconds=seconds)
+        if result.returncode:
+            raise CommandError(["kubectl", *arguments], result)
+        return result.stdout
+
+    def get(self, *arguments: str) -> Object:
+        """`kubectl get ARGUMENTS -o json`, decoded."""
+        found = json.loads(self.kubectl("get", *arguments, "-o", "json"))
+        assert isinstance(found, dict)
+        return found
+
+    def items(self, *arguments: str) -> list[Object]:
+        """The items of a list: `items("pods", "-n", ns, "-l", "app=web")`."""
+        found = self.get(*arguments)["items"]
+        assert isinstance(found, list)
+        return found
+
+    def apply(self, manifest: str | Object, *arguments: str) -> str:
+        return self.kubectl("apply", "-f", "-", *arguments, stdin=manifest)
+
+    def wait(
+        self, what: str, condition: str, *arguments: str, seconds: float = WAIT_SECONDS
+    ) -> str:
+        """`wait("pod/x", "condition=Ready", "-n", ns)`: kubectl's own wait, driven by a watch."""
+        command = ("wait", what, f"--for={condition}", f"--timeout={seconds:.0f}s", *arguments)
+        return self.kubectl(*command, seconds=seconds + 10)
+
+    def rollout(self, what: str, *arguments: str, seconds: float = WAIT_SECONDS) -> str:
+        """`rollout("deployment/x", "-n", ns)`: until it is complete."""
+        command = ("rollout", "status", what, f"--timeout={seconds:.0f}s", *arguments)
+        return self.kubectl(*command, seconds=seconds + 10)
