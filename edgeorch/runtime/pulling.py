@@ -14,7 +14,6 @@ from edgeorch.runtime import client, content, errors, images, leases, unpack
 from edgeorch.wire import oci
 
 LEASE_PREFIX = "pull-"
-_GC_CONTENT = "containerd.io/gc.ref.content."
 
 
 class PullSinks:
@@ -78,20 +77,12 @@ class PullSink:
 
     async def finish(self, name: str, target: oci.Descriptor, manifest: oci.Descriptor) -> None:
         found = images.Images(self._client)
-        described = await found.manifest(_descriptor(manifest))
-        children = [described.config, *described.layers]
-        await self._content.update_labels(
-            manifest.digest,
-            {f"{_GC_CONTENT}{number}": child.digest for number, child in enumerate(children)},
-        )
+        described = await found.manifest(manifest)
+        await self._content.update_labels(manifest.digest, images.gc_labels(described))
         if target.digest != manifest.digest:
-            await self._content.update_labels(target.digest, {f"{_GC_CONTENT}m.0": manifest.digest})
+            await self._content.update_labels(target.digest, {images.GC_INDEX: manifest.digest})
         raw = await self._content.read(described.config.digest)
         config = images.parse_config(raw, described.config)
         unpacker = unpack.Unpacker(self._client, snapshotter=self._snapshotter)
         await unpacker.unpack(described, config.diff_ids)
-        await found.put(name, _descriptor(target), {})
-
-
-def _descriptor(found: oci.Descriptor) -> images.Descriptor:
-    return images.Descriptor(found.media_type, found.digest, found.size)
+        await found.put(name, target, {})

@@ -1,0 +1,104 @@
+"""FIFOs between the shim and this process.
+
+The shim opens each output FIFO for writing and for reading, so it never sees a broken pipe and
+nothing in the pipe is lost while this process is away. It holds the write side of stdin as well:
+closing ours is not end-of-file, CloseIO is.
+
+A container's FIFOs live in <run_dir>/io/<container id>/, an exec's in a folder below that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+# What a chatty container may write ahead of us, also while this process restarts.
+PIPE_SIZE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Stdio:
+    """Paths as the tasks service takes them; "" is none. A terminal has no stderr of its own."""
+
+    stdin: str = ""
+    stdout: str = ""
+    stderr: str = ""
+    terminal: bool = False
+
+    def outputs(self) -> dict[str, str]:
+        """Stream name → path."""
+        named = {"stdout": self.stdout, "stderr": self.stderr}
+        return {name: path for name, path in named.items() if path}
+
+
+class StdioDir:
+    """Makes and removes the FIFOs under one run directory."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._root = run_dir / "io"
+
+    def make(
+        self, container_id: str, exec_id: str = "", *, terminal: bool = False, stdin: bool = False
+    ) -> Stdio:
+        """Idempotent: FIFOs that are there are kept, with what is in them."""
+        folder = self._folder(container_id, exec_id)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        stdio = self.paths(container_id, exec_id, terminal=terminal, stdin=stdin)
+        for path in (stdio.stdin, stdio.stdout, stdio.stderr):
+            if path:
+                with contextlib.suppress(FileExistsError):
+                    os.mkfifo(path, 0o600)
+        return stdio
+
+    def paths(
+        self, container_id: str, exec_id: str = "", *, terminal: bool = False, stdin: bool = False
+    ) -> Stdio:
+        folder = self._folder(container_id, exec_id)
+        return Stdio(
+            stdin=str(folder / "stdin") if stdin else "",
+            stdout=str(folder / "stdout"),
+            stderr="" if terminal else str(folder / "stderr"),
+            terminal=terminal,
+        )
+
+    def remove(self, container_id: str, exec_id: str = "") -> None:
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self._folder(container_id, exec_id))
+
+    def container_ids(self) -> list[str]:
+        """Containers that have a folder, with or without a record in containerd."""
+        try:
+            return sorted(entry.name for entry in self._root.iterdir())
+        except FileNotFoundError:
+            return []
+
+    def _folder(self, container_id: str, exec_id: str) -> Path:
+        folder = self._root / container_id
+        return folder / f"exec-{exec_id}" if exec_id else folder
+
+
+def open_output(path: str) -> int:
+    """The reading end, non-blocking, widened; before the shim opens the other."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    # Without CAP_SYS_RESOURCE the kernel may refuse; the pipe then keeps its 64 KiB.
+    with contextlib.suppress(PermissionError):
+        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+    return fd
+
+
+def open_stdin(path: str) -> tuple[int, int]:
+    """(writing end, reading end). Keep the reading end open, unread, as long as the process lives:
+
+    a FIFO cannot be opened for writing before it has a reader, and breaks when it loses its last.
+    """
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        writer = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except BaseException:
+        os.close(reader)
+        raise
+    return writer, reader
