@@ -6,6 +6,7 @@ people and scripts match on it. Field errors (`Cause`) read `FIELD: Invalid valu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,8 +34,9 @@ def invalid_value(field: str, value: Any, detail: str) -> Cause:
     return Cause("FieldValueInvalid", field, f"Invalid value: {_shown(value)}: {detail}")
 
 
-def not_supported(field: str, value: Any, supported: list[str]) -> Cause:
-    names = ", ".join(f'"{name}"' for name in sorted(supported))
+def not_supported(field: str, value: Any, supported: Sequence[str]) -> Cause:
+    """The supported values are told in the order given."""
+    names = ", ".join(f'"{name}"' for name in supported)
     return Cause(
         "FieldValueNotSupported",
         field,
@@ -42,8 +44,9 @@ def not_supported(field: str, value: Any, supported: list[str]) -> Cause:
     )
 
 
-def duplicate(field: str, value: Any) -> Cause:
-    return Cause("FieldValueDuplicate", field, f"Duplicate value: {_shown(value)}")
+def duplicate(field: str, value: Any, detail: str = "") -> Cause:
+    told = f"Duplicate value: {_shown(value)}"
+    return Cause("FieldValueDuplicate", field, f"{told}: {detail}" if detail else told)
 
 
 def forbidden_field(field: str, detail: str) -> Cause:
@@ -54,14 +57,21 @@ def too_long(field: str, limit: int) -> Cause:
     return Cause("FieldValueTooLong", field, f"Too long: may not be more than {limit} bytes")
 
 
-def not_found_field(field: str, value: Any) -> Cause:
-    return Cause("FieldValueNotFound", field, f"Not found: {_shown(value)}")
+def not_found_field(field: str, value: Any, detail: str = "") -> Cause:
+    told = f"Not found: {_shown(value)}"
+    return Cause("FieldValueNotFound", field, f"{told}: {detail}" if detail else told)
+
+
+def too_many(field: str, actual: int, limit: int) -> Cause:
+    items = "item" if limit == 1 else "items"
+    return Cause(
+        "FieldValueTooMany", field, f"Too many: {actual}: must have at most {limit} {items}"
+    )
 
 
 def _shown(value: Any) -> str:
-    if value is None:
-        return "null"
-    return json.encode(value).decode()
+    """As Go prints it: JSON, with the keys of maps sorted."""
+    return json.canonical(value).decode()
 
 
 class StatusError(Exception):

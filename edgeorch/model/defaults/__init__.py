@@ -1,0 +1,36 @@
+"""What an object gets when its author left it out: defaulting and pod admission.
+
+`apply` sets, in place, what Kubernetes' versioned defaulting (pkg/apis/*/v1/defaults.go) and the
+v1 conversions set: fields that a reader of the stored object will see. It runs after decoding and
+before validation, on create, update and patch alike, and is idempotent. `admit_pod` sets what
+Kubernetes' admission plugins set on a new Pod, and only there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from edgeorch.model import kinds
+from edgeorch.model.defaults import core, pods, services, workloads
+from edgeorch.model.kinds import Object
+
+admit_pod = pods.admit
+
+_RULES: dict[str, Callable[[Object], None]] = {
+    "pods": pods.pod,
+    "deployments.apps": workloads.deployment,
+    "replicasets.apps": workloads.replica_set,
+    "services": services.service,
+    "endpoints": services.endpoints,
+    "endpointslices.discovery.k8s.io": services.endpoint_slice,
+    "namespaces": core.namespace,
+    "nodes": core.node,
+    "secrets": core.secret,
+    "events": core.event,
+}
+
+
+def apply(kind: kinds.Kind, obj: Object) -> None:
+    rule = _RULES.get(kind.resource)
+    if rule is not None:
+        rule(obj)

@@ -1,0 +1,223 @@
+"""Defaults of Pods, of the pod templates inside workloads, and what admission adds to a Pod.
+
+`pod` and `template` differ on purpose, as in Kubernetes: requests from limits, enableServiceLinks
+and host ports appear on a Pod only, so that templates (and their hashes) stay as written.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgeorch.model import errors
+from edgeorch.model.kinds import Object
+
+MODE = 0o644
+TOLERATION_SECONDS = 300
+PRIORITY_CLASSES = {
+    "system-cluster-critical": 2_000_000_000,
+    "system-node-critical": 2_000_001_000,
+}
+
+_SOURCES: dict[str, dict[str, Any]] = {
+    "secret": {"defaultMode": MODE},
+    "configMap": {"defaultMode": MODE},
+    "downwardAPI": {"defaultMode": MODE},
+    "projected": {"defaultMode": MODE},
+    "hostPath": {"type": ""},
+    "iscsi": {"iscsiInterface": "default"},
+    "rbd": {"pool": "rbd", "user": "admin", "keyring": "/etc/ceph/keyring"},
+    "azureDisk": {
+        "cachingMode": "ReadWrite",
+        "fsType": "ext4",
+        "readOnly": False,
+        "kind": "Shared",
+    },
+    "scaleIO": {"storageMode": "ThinProvisioned", "fsType": "xfs"},
+}
+
+
+def pod(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    _pod_spec(spec)
+    for container in [*_list(spec, "containers"), *_list(spec, "initContainers")]:
+        _requests_from_limits(container)
+        if spec.get("hostNetwork"):
+            for port in _list(container, "ports"):
+                if not port.get("hostPort"):
+                    port["hostPort"] = port.get("containerPort", 0)
+    _fill(spec, "enableServiceLinks", True)
+
+
+def template(obj: Object) -> None:
+    """A PodTemplateSpec."""
+    _pod_spec(obj.setdefault("spec", {}))
+
+
+def admit(obj: Object, service_account: Object | None = None) -> None:
+    """What admission sets on a new Pod: service account, priority, tolerations for node trouble.
+
+    `service_account` is the ServiceAccount object the pod names, where the caller has it: a pod
+    without imagePullSecrets takes those of its account. Raises StatusError for an unknown
+    priority class.
+    """
+    spec = obj.setdefault("spec", {})
+    _fill_empty(spec, "serviceAccountName", "default")
+    spec["serviceAccount"] = spec["serviceAccountName"]
+    if service_account and not spec.get("imagePullSecrets"):
+        secrets = service_account.get("imagePullSecrets")
+        if secrets:
+            spec["imagePullSecrets"] = [dict(secret) for secret in secrets]
+    _admit_priority(obj.get("metadata") or {}, spec)
+    _admit_tolerations(spec)
+
+
+def _admit_priority(meta: Object, spec: Object) -> None:
+    name = spec.get("priorityClassName")
+    if name and name not in PRIORITY_CLASSES:
+        raise errors.forbidden(
+            "pods", meta.get("name", ""), f"no PriorityClass with name {name} was found"
+        )
+    priority = PRIORITY_CLASSES[name] if name else 0
+    if spec.get("priority") not in (None, priority):
+        raise errors.forbidden(
+            "pods",
+            meta.get("name", ""),
+            f"the integer value of priority ({spec['priority']}) must not be provided in pod spec;"
+            f" priority admission controller computed {priority} from the given PriorityClass name",
+        )
+    spec["priority"] = priority
+    _fill(spec, "preemptionPolicy", "PreemptLowerPriority")
+
+
+def _admit_tolerations(spec: Object) -> None:
+    for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"):
+        tolerated = any(
+            toleration.get("key", "") in ("", key)
+            and toleration.get("effect", "") in ("", "NoExecute")
+            for toleration in _list(spec, "tolerations")
+        )
+        if not tolerated:
+            if not spec.get("tolerations"):
+                spec["tolerations"] = []
+            spec["tolerations"].append(
+                {
+                    "effect": "NoExecute",
+                    "key": key,
+                    "operator": "Exists",
+                    "tolerationSeconds": TOLERATION_SECONDS,
+                }
+            )
+
+
+def _pod_spec(spec: Object) -> None:
+    _fill_empty(spec, "dnsPolicy", "ClusterFirst")
+    _fill_empty(spec, "restartPolicy", "Always")
+    _fill_empty(spec, "schedulerName", "default-scheduler")
+    _fill(spec, "securityContext", {})
+    _fill(spec, "terminationGracePeriodSeconds", 30)
+    # Two names of one field: the new one wins, both are shown.
+    account = spec.get("serviceAccountName") or spec.get("serviceAccount")
+    if account:
+        spec["serviceAccountName"] = spec["serviceAccount"] = account
+    for field in ("initContainers", "containers", "ephemeralContainers"):
+        for container in _list(spec, field):
+            _container(container)
+    for volume in _list(spec, "volumes"):
+        _volume(volume)
+
+
+def _container(container: Object) -> None:
+    _fill_empty(container, "imagePullPolicy", pull_policy(container.get("image", "")))
+    _fill_empty(container, "terminationMessagePath", "/dev/termination-log")
+    _fill_empty(container, "terminationMessagePolicy", "File")
+    for port in _list(container, "ports"):
+        _fill_empty(port, "protocol", "TCP")
+    for env in _list(container, "env"):
+        source = env.get("valueFrom") or {}
+        _field_refs(source)
+    for field in ("livenessProbe", "readinessProbe", "startupProbe"):
+        if container.get(field) is not None:
+            _probe(container[field])
+    lifecycle = container.get("lifecycle") or {}
+    for hook in ("postStart", "preStop"):
+        _http_get((lifecycle.get(hook) or {}).get("httpGet"))
+    _fill(container, "resources", {})
+
+
+def pull_policy(image: str) -> str:
+    """Always for the tag `latest`, said or implied; IfNotPresent otherwise."""
+    name, _, digest = image.partition("@")
+    _, colon, tag = name.rpartition("/")[2].partition(":")
+    if not colon and not digest:
+        tag = "latest"
+    return "Always" if tag == "latest" else "IfNotPresent"
+
+
+def _probe(probe: Object) -> None:
+    for field, value in (
+        ("timeoutSeconds", 1),
+        ("periodSeconds", 10),
+        ("successThreshold", 1),
+        ("failureThreshold", 3),
+    ):
+        _fill_empty(probe, field, value)
+    _http_get(probe.get("httpGet"))
+    if probe.get("grpc") is not None:
+        _fill(probe["grpc"], "service", "")
+
+
+def _http_get(action: Object | None) -> None:
+    if action is not None:
+        _fill_empty(action, "path", "/")
+        _fill_empty(action, "scheme", "HTTP")
+
+
+def _volume(volume: Object) -> None:
+    if not any(value is not None for key, value in volume.items() if key != "name"):
+        volume["emptyDir"] = {}
+    for source, values in _SOURCES.items():
+        if volume.get(source) is not None:
+            for field, value in values.items():
+                _fill(volume[source], field, value)
+    for item in _list(volume.get("downwardAPI") or {}, "items"):
+        _field_refs(item)
+    for projection in _list(volume.get("projected") or {}, "sources"):
+        for item in _list(projection.get("downwardAPI") or {}, "items"):
+            _field_refs(item)
+        if projection.get("serviceAccountToken") is not None:
+            _fill(projection["serviceAccountToken"], "expirationSeconds", 3600)
+    if volume.get("image") is not None:
+        image = volume["image"]
+        _fill_empty(image, "pullPolicy", pull_policy(image.get("reference", "")))
+    claim = (volume.get("ephemeral") or {}).get("volumeClaimTemplate")
+    if claim:
+        _fill(claim.setdefault("spec", {}), "volumeMode", "Filesystem")
+
+
+def _field_refs(source: Object) -> None:
+    if source.get("fieldRef") is not None:
+        _fill_empty(source["fieldRef"], "apiVersion", "v1")
+    if source.get("resourceFieldRef") is not None:
+        _fill(source["resourceFieldRef"], "divisor", "0")
+
+
+def _requests_from_limits(container: Object) -> None:
+    resources = container.get("resources") or {}
+    limits = resources.get("limits")
+    if limits:
+        resources["requests"] = {**limits, **(resources.get("requests") or {})}
+
+
+def _list(holder: Object, field: str) -> list[Any]:
+    return holder.get(field) or []
+
+
+def _fill(holder: Object, field: str, value: Any) -> None:
+    if holder.get(field) is None:
+        holder[field] = value.copy() if isinstance(value, dict) else value
+
+
+def _fill_empty(holder: Object, field: str, value: Any) -> None:
+    """For fields whose zero value also means "not given"."""
+    if not holder.get(field):
+        holder[field] = value

@@ -1,0 +1,47 @@
+"""A Pod's first status: pending, with its QoS class, which never changes afterwards."""
+
+from __future__ import annotations
+
+from edgeorch.lib import quantity
+from edgeorch.model.kinds import Object
+
+
+def first_status(obj: Object) -> Object:
+    spec = obj.get("spec") or {}
+    status: Object = {"phase": "Pending", "qosClass": qos_class(spec)}
+    if spec.get("schedulingGates"):
+        status["conditions"] = [
+            {
+                "type": "PodScheduled",
+                "status": "False",
+                "reason": "SchedulingGated",
+                "message": "Scheduling is blocked due to non-empty scheduling gates",
+            }
+        ]
+    return status
+
+
+def qos_class(spec: Object) -> str:
+    """Guaranteed when every container limits cpu and memory and requests as much; BestEffort when
+    none asks for either; Burstable in between. Zero amounts count as not given."""
+    requests: dict[str, int] = {}
+    limits: dict[str, int] = {}
+    guaranteed = True
+    for container in [*(spec.get("containers") or []), *(spec.get("initContainers") or [])]:
+        resources = container.get("resources") or {}
+        _add(requests, resources.get("requests") or {})
+        limited = _add(limits, resources.get("limits") or {})
+        guaranteed = guaranteed and limited == {"cpu", "memory"}
+    if not requests and not limits:
+        return "BestEffort"
+    return "Guaranteed" if guaranteed and requests == limits else "Burstable"
+
+
+def _add(total: dict[str, int], amounts: Object) -> set[str]:
+    counted = set()
+    for name in ("cpu", "memory"):
+        amount = quantity.parse(str(amounts.get(name) or "0")).nano
+        if amount:
+            total[name] = total.get(name, 0) + amount
+            counted.add(name)
+    return counted

@@ -1,0 +1,60 @@
+"""Server-side printing: the columns and cells that `kubectl get` shows.
+
+Columns and texts are those of Kubernetes' printers (pkg/printers/internalversion). Cells are made
+for the wide form; clients leave out columns whose priority is not 0. A kind without a printer
+shows its name and when it was created.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from edgeorch.model import kinds
+from edgeorch.model.kinds import Object
+from edgeorch.model.tables import core, pods, services, workloads
+from edgeorch.model.tables.ages import human_duration, since
+from edgeorch.model.tables.columns import CREATED, NAME, Column
+
+__all__ = ["columns", "conditions", "human_duration", "row", "since"]
+
+Row = Callable[[Object, datetime], list[Any]]
+
+_PRINTERS: dict[str, tuple[tuple[Column, ...], Row]] = {
+    "pods": (pods.COLUMNS, pods.row),
+    "deployments.apps": (workloads.DEPLOYMENT, workloads.deployment),
+    "replicasets.apps": (workloads.REPLICA_SET, workloads.replica_set),
+    "services": (services.SERVICE, services.service),
+    "endpoints": (services.ENDPOINTS, services.endpoints),
+    "endpointslices.discovery.k8s.io": (services.ENDPOINT_SLICE, services.endpoint_slice),
+    "nodes": (core.NODE, core.node),
+    "namespaces": (core.NAMESPACE, core.namespace),
+    "configmaps": (core.CONFIG_MAP, core.config_map),
+    "secrets": (core.SECRET, core.secret),
+    "serviceaccounts": (core.SERVICE_ACCOUNT, core.service_account),
+    "events": (core.EVENT, core.event),
+}
+
+
+def _generic(obj: Object, now: datetime) -> list[Any]:
+    meta = obj.get("metadata") or {}
+    return [meta.get("name", ""), meta.get("creationTimestamp") or ""]
+
+
+_GENERIC: tuple[tuple[Column, ...], Row] = ((NAME, CREATED), _generic)
+
+
+def columns(kind: kinds.Kind) -> list[dict[str, Any]]:
+    """metav1.TableColumnDefinition of each column."""
+    return [column.definition() for column in _PRINTERS.get(kind.resource, _GENERIC)[0]]
+
+
+def row(kind: kinds.Kind, obj: Object, now: datetime) -> list[Any]:
+    """One cell for each column. `now` is aware."""
+    return _PRINTERS.get(kind.resource, _GENERIC)[1](obj, now)
+
+
+def conditions(kind: kinds.Kind, obj: Object) -> list[dict[str, str]]:
+    """TableRow conditions: whether the row stands for something that has ended."""
+    return pods.conditions(obj) if kind.resource == "pods" else []

@@ -1,0 +1,70 @@
+"""Whether an object may be stored: every field error at once, in Kubernetes' words and order.
+
+Objects arrive decoded, with known fields and right types (the schema walk comes first), defaulted
+and prepared (names generated). Paths and messages follow pkg/apis/*/validation and apimachinery;
+where Kubernetes walks a Go map in random order, keys are taken sorted here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from edgeorch.model import errors, kinds
+from edgeorch.model.kinds import Object
+from edgeorch.model.validation import core, discovery, meta, pods, services, updates, workloads
+
+Causes = list[errors.Cause]
+
+_CREATE: dict[str, Callable[[Object], Causes]] = {
+    "namespaces": core.namespace,
+    "nodes": core.node,
+    "pods": pods.create,
+    "services": services.service,
+    "endpoints": discovery.endpoints,
+    "endpointslices.discovery.k8s.io": discovery.endpoint_slice,
+    "configmaps": core.config_map,
+    "secrets": core.secret,
+    "serviceaccounts": core.service_account,
+    "events": core.event,
+    "deployments.apps": workloads.deployment,
+    "replicasets.apps": workloads.replica_set,
+}
+
+_UPDATE: dict[str, Callable[[Object, Object], Causes]] = {
+    "namespaces": updates.namespace,
+    "nodes": updates.node,
+    "pods": updates.pod,
+    "services": updates.service,
+    "endpointslices.discovery.k8s.io": updates.endpoint_slice,
+    "configmaps": updates.config_map,
+    "secrets": updates.secret,
+    "events": updates.event,
+    "deployments.apps": updates.deployment,
+    "replicasets.apps": updates.replica_set,
+}
+
+_STATUS: dict[str, Callable[[Object, Object], Causes]] = {
+    "namespaces": updates.namespace_status,
+    "pods": updates.pod_status,
+    "services": updates.service_status,
+    "deployments.apps": updates.deployment_status,
+    "replicasets.apps": updates.replica_set_status,
+}
+
+
+def create(kind: kinds.Kind, obj: Object) -> Causes:
+    rule = _CREATE.get(kind.resource)
+    return rule(obj) if rule else meta.validate(obj, kind.namespaced, meta.subdomain_name)
+
+
+def update(kind: kinds.Kind, new: Object, old: Object, subresource: str = "") -> Causes:
+    """`subresource` "status" checks a status write, "finalize" a namespace's finalizers."""
+    if subresource == "status":
+        status = _STATUS.get(kind.resource)
+        return status(new, old) if status else meta.validate_update(new, old)
+    if subresource == "finalize":
+        return updates.namespace_finalize(new, old)
+    rule = _UPDATE.get(kind.resource)
+    if rule is not None:
+        return rule(new, old)
+    return meta.validate_update(new, old) + create(kind, new)
