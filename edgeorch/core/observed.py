@@ -1,0 +1,143 @@
+"""What the node agent has seen of one pod: the input of every lifecycle decision.
+
+Plain values, put together by the pod's worker from what the observer knows of containerd, what the
+network says, and what the worker itself remembers. Times are CLOCK_BOOTTIME seconds of this boot;
+None where something happened in an earlier one. Text times are RFC 3339 and only shown.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+class Kind(enum.Enum):
+    """The place of a container in its pod."""
+
+    MAIN = "main"
+    INIT = "init"
+    SIDECAR = "sidecar"
+
+
+class State(enum.Enum):
+    CREATED = "created"
+    RUNNING = "running"
+    ENDED = "ended"
+
+
+class ProbeKind(enum.Enum):
+    STARTUP = "startup"
+    LIVENESS = "liveness"
+    READINESS = "readiness"
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a container ended."""
+
+    code: int
+    reason: str
+    message: str = ""
+    started: str = ""
+    finished: str = ""
+    at: float | None = None
+    container_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One attempt at running one container of the pod, as containerd knows it."""
+
+    id: str
+    name: str
+    kind: Kind
+    attempt: int
+    state: State
+    spec_hash: str
+    sandbox: str
+    """Token of the sandbox it was made for."""
+    image: str = ""
+    image_id: str = ""
+    crashes: int = 0
+    """How many restarts in a row led to it without a long run between them."""
+    created_at: float | None = None
+    started_at: float | None = None
+    started: str = ""
+    exit: Exit | None = None
+    settled: bool = False
+    """Its end is on record and its task is gone, so the shim may go."""
+    last: Exit | None = None
+    """How the attempt before it ended."""
+    pid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """The pod's namespaces, address and files. All die with the boot."""
+
+    token: str
+    ip: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """How far stopping a container has come."""
+
+    since: float
+    hook_done: bool = False
+    term_at: float | None = None
+    kill_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What keeps failing, and when it may be tried again."""
+
+    reason: str
+    message: str
+    retry_at: float
+    count: int = 1
+
+
+class Hook(enum.Enum):
+    """How far the postStart hook of a container is. An adopted container counts as DONE."""
+
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class PodSeen:
+    sandbox: Sandbox | None = None
+    containers: tuple[Container, ...] = ()
+    images: Mapping[str, int] = field(default_factory=dict)
+    """Container name to the attempt for which its image is present."""
+    volumes: str | None = None
+    """Version of the volumes that are set up; None before the first time."""
+    volumes_wanted: str = ""
+    probes: Mapping[tuple[str, ProbeKind], bool] = field(default_factory=dict)
+    """Verdicts by container id."""
+    hooks: Mapping[str, Hook] = field(default_factory=dict)
+    stops: Mapping[str, Stop] = field(default_factory=dict)
+    failures: Mapping[str, Failure] = field(default_factory=dict)
+    """By topic, as the actions name them."""
+    accepted_at: float = 0.0
+    """When the agent first saw the pod."""
+    ending_since: float | None = None
+    """When the agent first saw that the pod must end."""
+    withdrawn: bool = False
+    """Nothing sends the pod new connections any more."""
+    torn_down: bool = False
+    gone: bool = False
+    """The object is no longer in the store."""
+
+    def latest(self, name: str) -> Container | None:
+        found = None
+        for container in self.containers:
+            if container.name == name and (found is None or container.attempt > found.attempt):
+                found = container
+        return found
+
+    def verdict(self, container: Container, kind: ProbeKind) -> bool | None:
+        return self.probes.get((container.id, kind))

@@ -1,0 +1,132 @@
+"""What a pod as a whole has come to: still wanted, done, failed; and the phase that shows it.
+
+A terminal phase appears only when nothing of the pod runs any more (KEP-3329), so that whoever
+counts finished pods never counts one that still uses the device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgeorch.core import restarts
+from edgeorch.core.observed import Container, Hook, Kind, PodSeen, ProbeKind, State
+from edgeorch.model import views
+
+PENDING, RUNNING, SUCCEEDED, FAILED = "Pending", "Running", "Succeeded", "Failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Why the pod must end, and as what."""
+
+    phase: str
+    reason: str = ""
+    message: str = ""
+
+
+def verdict(pod: views.Pod, seen: PodSeen, now: float) -> Verdict | None:
+    """None while the pod is to go on."""
+    if pod.terminal:
+        return Verdict(pod.status.phase, pod.status.reason, pod.status.message)
+    deadline = pod.spec.active_deadline_seconds
+    if deadline is not None and now - seen.accepted_at >= deadline:
+        why = "Pod was active on the node longer than the specified deadline"
+        return Verdict(FAILED, "DeadlineExceeded", why)
+    if _abandoned(pod, seen) or _init_failed(pod, seen):
+        return Verdict(FAILED)
+    codes = []
+    for spec in pod.spec.containers:
+        latest = seen.latest(spec.name)
+        if latest is None or latest.exit is None:
+            return None
+        if restarts.wanted(pod, Kind.MAIN, latest.exit):
+            return None
+        codes.append(latest.exit.code)
+    return Verdict(FAILED if any(codes) else SUCCEEDED)
+
+
+def phase(pod: views.Pod, seen: PodSeen, now: float) -> str:
+    still = any(container.state is State.RUNNING for container in seen.containers)
+    said = verdict(pod, seen, now)
+    if said is not None and not still:
+        return said.phase
+    if pod.metadata.deletion_timestamp and seen.containers and not still:
+        return _final(pod, seen)
+    if not initialized(pod, seen):
+        return PENDING
+    latest = [seen.latest(spec.name) for spec in pod.spec.containers]
+    return RUNNING if all(found is not None and _has_run(found) for found in latest) else PENDING
+
+
+def initialized(pod: views.Pod, seen: PodSeen) -> bool:
+    """Whether every init container has done its work and every sidecar has started."""
+    if any(c.kind is Kind.MAIN and _counts(c, seen) for c in seen.containers):
+        return True
+    for spec in pod.spec.init_containers:
+        latest = seen.latest(spec.name)
+        if latest is None:
+            return False
+        if spec.restart_policy == "Always":
+            if not started(spec, latest, seen):
+                return False
+        elif latest.exit is None or latest.exit.code != 0:
+            return False
+    return True
+
+
+def started(spec: views.Container, container: Container, seen: PodSeen) -> bool:
+    """What the status calls `started`: running, postStart done, startup probe passed."""
+    if container.state is not State.RUNNING:
+        return False
+    hook = spec.lifecycle.post_start if spec.lifecycle else None
+    if hook is not None and seen.hooks.get(container.id) is not Hook.DONE:
+        return False
+    return spec.startup_probe is None or seen.verdict(container, ProbeKind.STARTUP) is True
+
+
+def ready(spec: views.Container, container: Container, seen: PodSeen) -> bool:
+    if not started(spec, container, seen) or container.id in seen.stops:
+        return False
+    return spec.readiness_probe is None or seen.verdict(container, ProbeKind.READINESS) is True
+
+
+def probes(spec: views.Container) -> list[tuple[ProbeKind, views.Probe]]:
+    found = (
+        (ProbeKind.STARTUP, spec.startup_probe),
+        (ProbeKind.LIVENESS, spec.liveness_probe),
+        (ProbeKind.READINESS, spec.readiness_probe),
+    )
+    return [(kind, probe) for kind, probe in found if probe is not None]
+
+
+def _final(pod: views.Pod, seen: PodSeen) -> str:
+    for spec in pod.spec.containers:
+        latest = seen.latest(spec.name)
+        if latest is None or latest.exit is None or latest.exit.code != 0:
+            return FAILED
+    return SUCCEEDED
+
+
+def _abandoned(pod: views.Pod, seen: PodSeen) -> bool:
+    """A pod that must not restart has lost its sandbox after it had run (a reboot)."""
+    if pod.spec.restart_policy != "Never" or seen.sandbox is not None:
+        return False
+    return any(container.state is State.ENDED for container in seen.containers)
+
+
+def _init_failed(pod: views.Pod, seen: PodSeen) -> bool:
+    for spec in pod.spec.init_containers:
+        latest = seen.latest(spec.name)
+        if latest is None or latest.exit is None or spec.restart_policy == "Always":
+            continue
+        if latest.exit.code != 0 and not restarts.wanted(pod, Kind.INIT, latest.exit):
+            return True
+    return False
+
+
+def _has_run(container: Container) -> bool:
+    return container.state is not State.CREATED or container.last is not None
+
+
+def _counts(container: Container, seen: PodSeen) -> bool:
+    return seen.sandbox is not None and container.sandbox == seen.sandbox.token
