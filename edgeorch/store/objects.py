@@ -24,11 +24,12 @@ from typing import TYPE_CHECKING, Protocol
 from edgeorch.lib import clock as clocks
 from edgeorch.lib import json
 from edgeorch.model import defaults, errors, kinds, lifecycle, validation
-from edgeorch.store import database, watch
+from edgeorch.store import database
+from edgeorch.store import watch as watches
 from edgeorch.store.stored import Stored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from edgeorch.model.kinds import Kind, Object
 
@@ -46,7 +47,6 @@ _MANAGED_BY = {
     ),
     "endpoints": ("endpoints.kubernetes.io/managed-by", "endpoint-controller"),
 }
-_SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 
 
 class Allocator(Protocol):
@@ -85,7 +85,7 @@ class Objects:
         self._version = 0
         self._reserved = 0
         self._objects: dict[str, dict[tuple[str, str], Stored]] = {}
-        self._rings: dict[str, watch.Ring] = {}
+        self._rings: dict[str, watches.Ring] = {}
         self._inflight: dict[tuple[str, str, str], asyncio.Future[None]] = {}
         self._dirty: set[tuple[str, str, str]] = set()
         self._dirtied = asyncio.Event()
@@ -99,7 +99,7 @@ class Objects:
         await self._reserve()
         for kind in self.registry:
             self._objects[kind.resource] = {}
-            self._rings[kind.resource] = watch.Ring(self._version)
+            self._rings[kind.resource] = watches.Ring(self._version)
         for row in await self._db.rows():
             held = self._objects.get(row.resource)
             if held is None:
@@ -166,11 +166,17 @@ class Objects:
         keys = sorted(key for key in held if namespace is None or key[0] == namespace)
         return Snapshot([held[key] for key in keys], self._version)
 
-    def watch(self, resource: str, since: int | None = None) -> watch.Watch:
-        """Changes after version `since`, or from now on. Raises watch.Expired."""
+    def watch(self, resource: str, since: int | None = None) -> watches.Watch:
+        """Changes after version `since`, or from now on. Raises watches.Expired."""
         if since is not None and since > self._version:
-            raise watch.Expired(f"too large resource version: {since}, current: {self._version}")
+            raise watches.Expired(f"too large resource version: {since}, current: {self._version}")
         return self._rings[resource].watch(since)
+
+    def history(self, resource: str, since: int) -> Sequence[watches.Event]:
+        """What has happened after version `since`. Raises watches.Expired."""
+        if since > self._version:
+            raise watches.Expired(f"too large resource version: {since}, current: {self._version}")
+        return self._rings[resource].since(since)
 
     # --- writing --------------------------------------------------------------------------------
 
@@ -182,7 +188,7 @@ class Objects:
             obj,
             uid=str(uuid.uuid4()),
             now=clocks.rfc3339(self._clock.now()),
-            suffix=lambda: "".join(secrets.choice(_SUFFIX_LETTERS) for _ in range(5)),
+            suffix=_suffix,
         )
         _complete(kind, obj)
         namespace, name = _key(obj)
@@ -221,9 +227,8 @@ class Objects:
             _complete(kind, new)
         if not lifecycle.changed(old, new):
             return stored
-        _refuse_invalid(kind, new, validation.update(kind, new, old))
-        meta = new["metadata"]
-        if _finished(meta):
+        _refuse_invalid(kind, new, validation.update(kind, new, old, subresource))
+        if lifecycle.removable(kind, new):
             return await self._write(kind, None, stored, dry_run=dry_run, durable=True)
         durable = durable and subresource != "status"
         return await self._write(kind, new, stored, dry_run=dry_run, durable=durable)
@@ -246,12 +251,10 @@ class Objects:
         kind = self.registry.resource(resource)
         await self._settled(resource, namespace, name)
         stored = self.get(resource, namespace, name)
-        options = options or {}
         old = stored.decode()
-        _check_preconditions(kind, name, options.get("preconditions") or {}, stored, old)
-        new = lifecycle.prepare_delete(
-            kind, stored.decode(), options, clocks.rfc3339(self._clock.now())
-        )
+        chosen = lifecycle.DeleteOptions.of(options or {})
+        now = clocks.rfc3339(self._clock.now())
+        new = lifecycle.prepare_delete(kind, stored.decode(), chosen, now)
         if new is not None and not lifecycle.changed(old, new):
             return Deletion(stored, gone=False)
         written = await self._write(kind, new, stored, dry_run=dry_run, durable=True)
@@ -365,11 +368,11 @@ class Objects:
                 raise ValueError("nothing to publish")
             stored = self._stamp(kind.resource, *key, old.decode())
             held.pop(key, None)
-            event = watch.Event(watch.DELETED, stored, old)
+            event = watches.Event(watches.DELETED, stored, old)
         else:
             stored = self._stamp(kind.resource, *key, new)
             held[key] = stored
-            event = watch.Event(watch.MODIFIED if old else watch.ADDED, stored, old)
+            event = watches.Event(watches.MODIFIED if old else watches.ADDED, stored, old)
         self._rings[kind.resource].publish(event)
         return stored
 
@@ -377,6 +380,11 @@ class Objects:
         self._version += 1
         obj["metadata"]["resourceVersion"] = str(self._version)
         return Stored(resource, namespace, name, self._version, json.encode(obj))
+
+
+def _suffix() -> str:
+    letters = lifecycle.SUFFIX_ALPHABET
+    return "".join(secrets.choice(letters) for _ in range(lifecycle.SUFFIX_LENGTH))
 
 
 def _key(obj: Object) -> tuple[str, str]:
@@ -403,15 +411,6 @@ def _check_preconditions(kind: Kind, name: str, asked: Object, stored: Stored, o
         raise errors.conflict(kind.resource, name, why)
     if version and version != str(stored.version):
         raise errors.conflict(kind.resource, name, errors.MODIFIED)
-
-
-def _finished(meta: Object) -> bool:
-    """A deletion that only waited for finalizers, and the last one has gone."""
-    return (
-        "deletionTimestamp" in meta
-        and not meta.get("finalizers")
-        and not meta.get("deletionGracePeriodSeconds")
-    )
 
 
 def _is_derived(kind: Kind, obj: Object | None, old: Stored | None) -> bool:

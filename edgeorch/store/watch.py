@@ -61,12 +61,13 @@ class Ring:
     def watch(self, since: int | None) -> Watch:
         """From just after version `since`, or from now. Raises Expired."""
         end = self._dropped + len(self._events)
-        if since is None:
-            return Watch(self, end)
-        if since < self._floor:
-            raise Expired(f"too old resource version: {since} ({self._floor})")
-        newer = sum(1 for event in self._events if event.stored.version > since)
-        return Watch(self, end - newer)
+        return Watch(self, end if since is None else end - len(self.since(since)))
+
+    def since(self, version: int) -> list[Event]:
+        """What has happened after `version`. Raises Expired."""
+        if version < self._floor:
+            raise Expired(f"too old resource version: {version} ({self._floor})")
+        return [event for event in self._events if event.stored.version > version]
 
     def after(self, position: int) -> list[Event]:
         """What has happened since `position`. Raises Expired when some of it has left."""
@@ -107,8 +108,13 @@ class Watch:
         """The changes since the last step, at least one. Raises Expired."""
         while True:
             await self._news.wait()
-            self._news.clear()
-            batch = self._ring.after(self._position)
+            batch = self.take()
             if batch:
-                self._position += len(batch)
                 return batch
+
+    def take(self) -> list[Event]:
+        """The changes since the last step, perhaps none, without waiting. Raises Expired."""
+        self._news.clear()
+        batch = self._ring.after(self._position)
+        self._position += len(batch)
+        return batch
