@@ -220,6 +220,16 @@ class Containers:
             )
         except errors.NotFound:
             return None
+        except errors.Unavailable:
+            raise
+        except errors.ContainerdError as error:
+            # The shim refuses a running task with status UNKNOWN.
+            state = await self.task(container_id)
+            if state is None or state.status == "stopped":
+                raise
+            raise errors.FailedPrecondition(
+                f"cannot delete task {container_id}: it is {state.status}"
+            ) from error
         return ExitInfo(answer.exit_status, stamps.moment(answer.exited_at))
 
     async def delete(self, container_id: str, *, force: bool = False) -> ExitInfo | None:

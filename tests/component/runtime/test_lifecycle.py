@@ -150,7 +150,7 @@ async def test_an_oom_kill_is_told(runtime: Runtime) -> None:
             "hungry",
             "sh",
             "-c",
-            "yes | tr '\\n' x | head -c 100m | tail -c 90m",
+            "x=aaaaaaaa; while :; do x=$x$x; done",
             memory_limit=16 * 1024 * 1024,
         )
         assert (await watch.seen(events.TaskOOM)).container_id == "hungry"
