@@ -69,11 +69,13 @@ RUNTIME_PROGRAMS=(containerd:containerd containerd-shim-runc-v2:containerd runc:
 
 # --- Python ----------------------------------------------------------------------------------
 
-# The newest Python that can make a virtual environment. Shims of version switchers count only
+PYTHONS="python3.14 python3.13 python3.12 python3.11 python3 /usr/bin/python3"
+
+# The first Python of the list, newest first, that can make a virtual environment. Shims of version switchers count only
 # when they really run.
 python_found() {
     local name found
-    for name in python3.14 python3.13 python3.12 python3.11 python3 /usr/bin/python3; do
+    for name in $PYTHONS; do
         found=$("$name" -c 'import sys, venv, ensurepip
 if sys.version_info >= (3, 11): print(sys.executable)' 2>/dev/null) || continue
         if [ -n "$found" ]; then
