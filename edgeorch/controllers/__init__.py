@@ -1,1 +1,1 @@
-"""Objects into objects: one plan function and one thin loop each."""
+"""Objects into objects: each controller a thin loop around a pure decision of `core`."""

@@ -293,12 +293,17 @@ def mirror(found: Object) -> list[Object]:
             entries = _mirrored(subset, family)
             if not entries:
                 continue
-            made: Object = {"generateName": f"{meta['name']}-", "namespace": meta["namespace"]}
+            made: Object = {
+                "generateName": f"{meta['name']}-",
+                "namespace": meta["namespace"],
+                "labels": labels,
+                "ownerReferences": [reference],
+            }
             slices.append(
                 {
                     "apiVersion": "discovery.k8s.io/v1",
                     "kind": "EndpointSlice",
-                    "metadata": {**made, "labels": labels, "ownerReferences": [reference]},
+                    "metadata": made,
                     "addressType": family,
                     "endpoints": entries,
                     "ports": [

@@ -29,8 +29,7 @@ class Dependent:
     """An object with owners, as the collector remembers it."""
 
     uid: str
-    owners: tuple[tuple[str, bool], ...]
-    """uid of each owner, and whether this object blocks the owner's deletion."""
+    owners: tuple[views.OwnerReference, ...]
     deleting_dependents: bool
 
 
@@ -104,7 +103,7 @@ def _while_deleting(meta: views.Meta, dependents: Sequence[Dependent]) -> list[A
 
 
 def _blocks(dependent: Dependent, uid: str) -> bool:
-    return any(owner == uid and blocks for owner, blocks in dependent.owners)
+    return any(ref.uid == uid and ref.block_owner_deletion for ref in dependent.owners)
 
 
 def _policy(finalizers: Sequence[str]) -> str:
@@ -119,7 +118,7 @@ def remember(meta: views.Meta) -> Dependent | None:
         return None
     return Dependent(
         meta.uid,
-        tuple((ref.uid, ref.block_owner_deletion) for ref in meta.owner_references),
+        tuple(meta.owner_references),
         bool(meta.deletion_timestamp) and FOREGROUND in meta.finalizers,
     )
 

@@ -13,8 +13,6 @@ from msgspec import field
 from edgeorch.model import views
 from edgeorch.model.views import View
 
-DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
-
 
 class Resources(View, frozen=True, kw_only=True):
     limits: dict[str, str] = {}
@@ -64,6 +62,12 @@ class Status(View, frozen=True, kw_only=True):
     init_container_statuses: list[ContainerStatus] = []
 
 
+class Annotations(View, frozen=True, kw_only=True):
+    """Only the one that matters here: others may be large."""
+
+    deletion_cost: str = field(name="controller.kubernetes.io/pod-deletion-cost", default="0")
+
+
 class Meta(View, frozen=True, kw_only=True):
     name: str = ""
     namespace: str = ""
@@ -71,7 +75,7 @@ class Meta(View, frozen=True, kw_only=True):
     creation_timestamp: str = ""
     deletion_timestamp: str = ""
     labels: dict[str, str] = {}
-    annotations: dict[str, str] = {}
+    annotations: Annotations = Annotations()
     owner_references: list[views.OwnerReference] = []
 
 
@@ -117,7 +121,7 @@ class PodFacts(View, frozen=True, kw_only=True):
     @property
     def deletion_cost(self) -> int:
         try:
-            return int(self.metadata.annotations.get(DELETION_COST, "0"))
+            return int(self.metadata.annotations.deletion_cost)
         except ValueError:
             return 0
 

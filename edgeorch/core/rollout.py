@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from edgeorch.core import revisions, template_hash
 from edgeorch.model import views
+from edgeorch.model.kinds import Object
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,3 +353,32 @@ def _is_idle(replica_set: views.ReplicaSet) -> bool:
     status = replica_set.status
     settled = replica_set.metadata.generation <= status.observed_generation
     return settled and not status.replicas and not replica_set.spec.replicas
+
+
+def new_replica_set(deployment: Object, action: CreateReplicaSet, reference: Object) -> Object:
+    """The ReplicaSet of the Deployment's template, whose pods carry the hash."""
+    meta, spec = deployment["metadata"], deployment["spec"]
+    hashed = {template_hash.LABEL: action.hash}
+    template = spec["template"]
+    labels = {**(template.get("metadata", {}).get("labels") or {}), **hashed}
+    selector = spec["selector"]
+    selector = {**selector, "matchLabels": {**(selector.get("matchLabels") or {}), **hashed}}
+    made: Object = {
+        "replicas": action.replicas,
+        "selector": selector,
+        "template": {**template, "metadata": {**template.get("metadata", {}), "labels": labels}},
+    }
+    if spec.get("minReadySeconds"):
+        made["minReadySeconds"] = spec["minReadySeconds"]
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "ReplicaSet",
+        "metadata": {
+            "name": f"{meta['name']}-{action.hash}",
+            "namespace": meta["namespace"],
+            "labels": labels,
+            "annotations": action.annotations,
+            "ownerReferences": [reference],
+        },
+        "spec": made,
+    }

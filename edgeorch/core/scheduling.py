@@ -48,19 +48,19 @@ class Usage:
 
     requests: dict[str, int] = field(default_factory=dict)
     pods: int = 0
-    ports: set[tuple[str, str, int]] = field(default_factory=set)
+    ports: dict[tuple[str, str, int], int] = field(default_factory=dict)
 
-
-def usage(pods: Iterable[pod_facts.PodFacts]) -> Usage:
-    found = Usage()
-    for pod in pods:
+    def add(self, pod: pod_facts.PodFacts, sign: int = 1) -> None:
+        """Take a pod in, or out with a `sign` of -1; one that is not bound or over holds nothing."""
         if not pod.spec.node_name or pod.terminal:
-            continue
-        found.pods += 1
-        found.ports |= host_ports(pod)
+            return
+        self.pods += sign
+        for port in host_ports(pod):
+            self.ports[port] = self.ports.get(port, 0) + sign
+            if not self.ports[port]:
+                del self.ports[port]
         for name, amount in requests(pod).items():
-            found.requests[name] = found.requests.get(name, 0) + amount
-    return found
+            self.requests[name] = self.requests.get(name, 0) + sign * amount
 
 
 def requests(pod: pod_facts.PodFacts) -> dict[str, int]:

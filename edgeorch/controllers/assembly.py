@@ -1,0 +1,53 @@
+"""All controllers, put together: what the process runs and supervises."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from edgeorch.controllers import (
+    deployments,
+    endpoint_mirroring,
+    endpoint_slices,
+    endpoints,
+    garbage,
+    namespace_contents,
+    namespaces,
+    replica_sets,
+    scheduling,
+    world,
+)
+from edgeorch.lib import clock as clocks
+from edgeorch.store import objects as stores
+from edgeorch.store import recorder
+
+
+class Controller(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    async def run(self) -> None:
+        """For ever."""
+
+
+def all_controllers(
+    objects: stores.Objects,
+    events: recorder.Log,
+    clock: clocks.Clock,
+    *,
+    node_name: str,
+    ca_certificate: str,
+) -> list[Controller]:
+    """`objects` must be loaded. `ca_certificate`: PEM, handed to every namespace."""
+    shared = world.World(objects, events, clock, node_name)
+    return [
+        shared,
+        namespaces.Namespaces(shared),
+        namespace_contents.NamespaceContents(shared, ca_certificate),
+        deployments.Deployments(shared),
+        replica_sets.ReplicaSets(shared),
+        scheduling.Scheduling(shared),
+        endpoint_slices.EndpointSlices(shared),
+        endpoints.Endpoints(shared),
+        endpoint_mirroring.EndpointMirroring(shared),
+        garbage.Garbage(shared),
+    ]

@@ -1,0 +1,210 @@
+"""What all controllers share: the door to the objects, the clocks, and the indexes.
+
+The indexes are made here because several controllers read the same ones; they hold the little
+that is needed to find objects and, of pods, what decisions look at. Readiness is timed here: a pod
+is ready since the moment it was first seen so, on the clock that no correction moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator
+from typing import ClassVar
+
+import msgspec
+
+from edgeorch.controllers import index
+from edgeorch.core import endpoints, garbage, pod_facts
+from edgeorch.lib import clock as clocks
+from edgeorch.model import kinds, views
+from edgeorch.store import objects as stores
+from edgeorch.store import recorder
+from edgeorch.store.stored import Stored
+
+
+class Owned(views.View, frozen=True, kw_only=True):
+    """An object that has a controller, or looks for one."""
+
+    metadata: pod_facts.Meta
+
+    @property
+    def controller(self) -> views.OwnerReference | None:
+        refs = self.metadata.owner_references
+        return next((ref for ref in refs if ref.controller), None)
+
+
+class _Selector(views.View, frozen=True, kw_only=True):
+    match_labels: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class _SelectingSpec(views.View, frozen=True, kw_only=True):
+    selector: _Selector = _Selector()
+
+
+class Selecting(views.View, frozen=True, kw_only=True):
+    """A workload, as far as it says which objects might be its own."""
+
+    metadata: pod_facts.Meta
+    spec: _SelectingSpec = _SelectingSpec()
+
+    @property
+    def controller(self) -> views.OwnerReference | None:
+        refs = self.metadata.owner_references
+        return next((ref for ref in refs if ref.controller), None)
+
+
+class _ServiceSpec(views.View, frozen=True, kw_only=True):
+    selector: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class Service(views.View, frozen=True, kw_only=True):
+    """A Service, as far as it says which pods are behind it."""
+
+    metadata: pod_facts.Meta
+    spec: _ServiceSpec = _ServiceSpec()
+
+    def selects(self, labels: dict[str, str]) -> bool:
+        return bool(self.spec.selector) and self.spec.selector.items() <= labels.items()
+
+
+class World:
+    """`run` keeps the indexes up to date; it is supervised like a controller."""
+
+    name: ClassVar[str] = "indexes"
+
+    def __init__(
+        self,
+        objects: stores.Objects,
+        events: recorder.Log,
+        clock: clocks.Clock,
+        node_name: str,
+    ) -> None:
+        self.objects = objects
+        self.events = events
+        self.clock = clock
+        self.node_name = node_name
+        self._started = False
+        self.pods: index.Index[pod_facts.PodFacts] = index.Index(
+            objects, kinds.POD.resource, self._pod, _pod_keys
+        )
+        self.deployments = self._selecting(kinds.DEPLOYMENT)
+        self.replica_sets = self._selecting(kinds.REPLICA_SET)
+        self.services: index.Index[Service] = index.Index(
+            objects, kinds.SERVICE.resource, lambda stored, _: stored.view(Service), _service_keys
+        )
+        self.nodes: index.Index[views.Node] = index.Index(
+            objects, kinds.NODE.resource, lambda stored, _: stored.view(views.Node)
+        )
+        self.namespaces: index.Index[Owned] = index.Index(
+            objects, kinds.NAMESPACE.resource, lambda stored, _: stored.view(Owned)
+        )
+        self.endpoints: index.Index[Owned] = index.Index(
+            objects, kinds.ENDPOINTS.resource, lambda stored, _: stored.view(Owned)
+        )
+        self.slices: index.Index[tuple[str, str, str]] = index.Index(
+            objects, kinds.ENDPOINT_SLICE.resource, lambda stored, _: _slice(stored), _same
+        )
+        self.dependents: dict[str, index.Index[garbage.Dependent]] = {
+            kind.resource: index.Index(objects, kind.resource, _dependent, _dependent_keys)
+            for kind in objects.registry
+            if kind is not kinds.EVENT
+        }
+
+    def _selecting(self, kind: kinds.Kind) -> index.Index[Selecting]:
+        return index.Index(
+            self.objects, kind.resource, lambda stored, _: stored.view(Selecting), _workload_keys
+        )
+
+    def __iter__(self) -> Iterator[index.Index[object]]:
+        yield from (self.pods, self.deployments, self.replica_sets, self.services)  # type: ignore[misc]
+        yield from (self.nodes, self.namespaces, self.endpoints, self.slices)  # type: ignore[misc]
+        yield from self.dependents.values()  # type: ignore[misc]
+
+    def start(self) -> None:
+        """Take in everything there is; whoever subscribed is told of it."""
+        for each in self:
+            each.catch_up()
+        self._started = True
+
+    async def run(self) -> None:
+        self.start()
+        await index.run_all(self)
+
+    def stamp(self) -> str:
+        """Wall time for display."""
+        return clocks.rfc3339(self.clock.now())
+
+    def _pod(self, stored: Stored, old: pod_facts.PodFacts | None) -> pod_facts.PodFacts:
+        facts = stored.view(pod_facts.PodFacts)
+        if not facts.ready:
+            return facts
+        if old is not None and old.ready and old.ready_transition == facts.ready_transition:
+            since = old.ready_since
+        else:
+            since = self._ready_since(facts)
+        return msgspec.structs.replace(facts, ready_since=since)
+
+    def _ready_since(self, facts: pod_facts.PodFacts) -> float:
+        """Now; but what was ready before this process started is believed to have been, since boot
+        at the earliest."""
+        now = self.clock.monotonic()
+        if self._started or not facts.ready_transition:
+            return now
+        ago = self.clock.now() - clocks.parse_rfc3339(facts.ready_transition)
+        return now - min(max(ago.total_seconds(), 0.0), now)
+
+
+def owner_key(uid: str) -> Hashable:
+    return "owner", uid
+
+
+def orphan_key(namespace: str) -> Hashable:
+    return "orphans", namespace
+
+
+WAITING: Hashable = ("waiting",)
+"""Pods that are on no node yet."""
+
+
+def _pod_keys(pod: pod_facts.PodFacts) -> Iterable[Hashable]:
+    meta = pod.metadata
+    yield owner_key(pod.controller_uid) if pod.controller_uid else orphan_key(meta.namespace)
+    yield from index.under_labels(meta.namespace, meta.labels)
+    if not pod.spec.node_name and not pod.terminal:
+        yield WAITING
+
+
+def _workload_keys(found: Selecting) -> Iterable[Hashable]:
+    meta = found.metadata
+    ref = found.controller
+    yield owner_key(ref.uid) if ref is not None else orphan_key(meta.namespace)
+    yield index.under_selector(meta.namespace, found.spec.selector.match_labels)
+
+
+def _service_keys(found: Service) -> Iterable[Hashable]:
+    if found.spec.selector:
+        yield index.under_selector(found.metadata.namespace, found.spec.selector)
+
+
+def slice_key(namespace: str, service: str, managed_by: str) -> tuple[str, str, str]:
+    return namespace, service, managed_by
+
+
+def _slice(stored: Stored) -> tuple[str, str, str]:
+    labels = stored.view(Owned).metadata.labels
+    service, managed_by = labels.get(endpoints.SERVICE_NAME, ""), labels.get(endpoints.MANAGED_BY)
+    return slice_key(stored.namespace, service, managed_by or "")
+
+
+def _same(found: tuple[str, str, str]) -> Iterable[Hashable]:
+    return (found,)
+
+
+def _dependent(stored: Stored, _: garbage.Dependent | None) -> garbage.Dependent | None:
+    # Most objects have no owner: seen without decoding them.
+    if b'"ownerReferences"' not in stored.raw:
+        return None
+    return garbage.remember(stored.view(views.Anything).metadata)
+
+
+def _dependent_keys(found: garbage.Dependent) -> Iterable[Hashable]:
+    return {ref.uid for ref in found.owners}
