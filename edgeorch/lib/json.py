@@ -35,6 +35,11 @@ def decode(data: bytes | str) -> Any:
     return _decoder.decode(data)
 
 
+def pretty(data: bytes) -> bytes:
+    """JSON text indented for people."""
+    return msgspec.json.format(data, indent=2)
+
+
 def to_builtins(value: Any) -> Any:
     """A typed view as plain dicts and lists."""
     return msgspec.to_builtins(value)

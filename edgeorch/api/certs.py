@@ -1,0 +1,308 @@
+"""The device's own certificate authority and its serving certificate.
+
+Owns the files ca.crt, ca.key, server.crt, server.key in one directory (mode 0600, replaced
+atomically) and the TLS context made of them. The openssl program makes them, in a child process.
+Dates are generous on both sides, because a device may boot without a clock: certificates are valid
+from 2000; the CA ends thirty years, the serving certificate ten years after its making (a clock
+before 2024 counts as 2024). A serving certificate that does not fit the addresses, the CA or its
+key, or nears its end, is made anew; new connections get it without a restart. A CA that can still
+be read is never replaced: every kubeconfig trusts it. A half-written CA (key without certificate)
+is completed from its key.
+
+Source: openssl-ca(1), openssl-x509(1); the flags are those of OpenSSL 3.0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import hashlib
+import ipaddress
+import logging
+import pathlib
+import re
+import ssl
+import tempfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgeorch.lib import files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from edgeorch.lib import clock as clocks
+
+log = logging.getLogger(__name__)
+
+NAMES = (
+    "localhost",
+    "kubernetes",
+    "kubernetes.default",
+    "kubernetes.default.svc",
+    "kubernetes.default.svc.cluster.local",
+)
+LOOPBACK = ("127.0.0.1", "::1")
+
+_START = "20000101000000Z"
+_CA_YEARS, _LEAF_YEARS = 30, 10
+_RENEW_BEFORE = datetime.timedelta(days=365)
+_EARLIEST = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
+_TIMEOUT = 60.0
+
+_HOST_NAME = re.compile(r"[A-Za-z0-9*]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+
+_CONFIG = """
+[ca]
+default_ca = own
+[own]
+database = {work}/index.txt
+new_certs_dir = {work}
+rand_serial = yes
+default_md = sha256
+policy = any
+unique_subject = no
+email_in_dn = no
+[any]
+commonName = supplied
+organizationName = optional
+[req]
+distinguished_name = dn
+prompt = no
+utf8 = yes
+[dn]
+CN = {common_name}
+[ca_extensions]
+basicConstraints = critical, CA:TRUE
+keyUsage = critical, digitalSignature, keyCertSign, cRLSign
+subjectKeyIdentifier = hash
+[leaf_extensions]
+basicConstraints = critical, CA:FALSE
+keyUsage = critical, digitalSignature
+extendedKeyUsage = serverAuth
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid
+subjectAltName = {alt_names}
+"""
+
+
+class CertificateError(Exception):
+    """A certificate cannot be made or used."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What matters of a certificate at rest."""
+
+    names: frozenset[str]
+    ends: datetime.datetime
+
+
+class Authority:
+    """Keeps the certificates right. `context` is made once and renewed in place."""
+
+    def __init__(self, directory: pathlib.Path, clock: clocks.Clock) -> None:
+        self._directory = directory
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self.context.set_alpn_protocols(["http/1.1"])
+        self.context.verify_mode = ssl.CERT_OPTIONAL
+        self._trusted = b""
+
+    @property
+    def certificate(self) -> bytes:
+        """The CA in PEM, once `ensure` has run."""
+        return self._trusted
+
+    async def ensure(self, names: Iterable[str]) -> bool:
+        """Have a serving certificate for `names` (host names and addresses) and the usual ones.
+
+        True when a new one was made. Call again when addresses change, and daily. Raises
+        CertificateError.
+        """
+        wanted = frozenset({*NAMES, *LOOPBACK, *map(_plain, names)})
+        async with self._lock:
+            try:
+                await self._ensure_authority()
+                fresh = not await self._is_good(wanted)
+                if fresh:
+                    await self._make_leaf(wanted)
+                if fresh or not self._trusted:
+                    self._load()
+            except (OSError, ssl.SSLError) as error:
+                raise CertificateError(f"cannot use {self._directory}: {error}") from error
+            return fresh
+
+    def _path(self, name: str) -> pathlib.Path:
+        return self._directory / name
+
+    def _load(self) -> None:
+        self.context.load_cert_chain(self._path("server.crt"), self._path("server.key"))
+        trusted = self._path("ca.crt").read_bytes()
+        if trusted != self._trusted:
+            self.context.load_verify_locations(cadata=trusted.decode())
+            self._trusted = trusted
+
+    async def _ensure_authority(self) -> None:
+        key, certificate = self._path("ca.key"), self._path("ca.crt")
+        if await _fits(certificate, key):
+            return
+        if not await _is_key(key):
+            if key.exists() or certificate.exists():
+                log.warning("the CA in %s cannot be used; making another", self._directory)
+            await _make_key(key)
+        await self._issue("ca", "edgeorch-ca", frozenset(), _CA_YEARS, self_sign=True)
+
+    async def _make_leaf(self, names: frozenset[str]) -> None:
+        log.info("making a serving certificate for %s", ", ".join(sorted(names)))
+        await _make_key(self._path("server.key"))
+        await self._issue("server", "edgeorch", names, _LEAF_YEARS)
+
+    async def _issue(
+        self,
+        name: str,
+        common_name: str,
+        names: frozenset[str],
+        years: int,
+        *,
+        self_sign: bool = False,
+    ) -> None:
+        now = max(self._clock.now(), _EARLIEST)
+        end = (now + datetime.timedelta(days=365 * years)).strftime("%Y%m%d%H%M%SZ")
+        with tempfile.TemporaryDirectory(dir=self._directory) as temporary:
+            work = pathlib.Path(temporary)
+            subject = f"{common_name}-{await self._mark()}" if self_sign else common_name
+            config = _CONFIG.format(
+                work=work, common_name=subject, alt_names=_alt_names(names) or "DNS:localhost"
+            )
+            (work / "config").write_text(config)
+            (work / "index.txt").touch()
+            key = self._path(f"{name}.key")
+            arguments = ["-config", str(work / "config")]
+            await _openssl("req", "-new", *arguments, "-key", str(key), "-out", str(work / "csr"))
+            sign = (
+                ["-selfsign", "-keyfile", str(key), "-extensions", "ca_extensions"]
+                if self_sign
+                else [
+                    "-cert", str(self._path("ca.crt")), "-keyfile", str(self._path("ca.key")),
+                    "-extensions", "leaf_extensions",
+                ]
+            )  # fmt: skip
+            await _openssl(
+                "ca", "-batch", "-notext", *arguments, *sign, "-in", str(work / "csr"),
+                "-out", str(work / "crt"), "-startdate", _START, "-enddate", end,
+            )  # fmt: skip
+            body = (work / "crt").read_bytes()
+        files.write_atomically(self._path(f"{name}.crt"), body, mode=0o600)
+
+    async def _mark(self) -> str:
+        """Tells CAs apart; the same for the same key, so that a completed CA stays trusted."""
+        public = await _openssl("pkey", "-in", str(self._path("ca.key")), "-pubout")
+        return hashlib.sha256(public).hexdigest()[:8]
+
+    async def _is_good(self, wanted: frozenset[str]) -> bool:
+        key, certificate = self._path("server.key"), self._path("server.crt")
+        if not await _fits(certificate, key):
+            return False
+        facts = await _read_facts(certificate)
+        if facts.names != wanted or facts.ends - self._clock.now() < _RENEW_BEFORE:
+            return False
+        # The time is no matter here: a device without a clock must still accept its own CA.
+        return await _succeeds(
+            "verify", "-no_check_time", "-CAfile", str(self._path("ca.crt")), str(certificate)
+        )
+
+
+def _plain(name: str) -> str:
+    """An address in its one normal form, a host name in lower case."""
+    try:
+        return str(ipaddress.ip_address(name))
+    except ValueError:
+        pass
+    if not _HOST_NAME.fullmatch(name):
+        raise CertificateError(f"cannot make a certificate for {name!r}: not a host name")
+    return name.lower()
+
+
+def _alt_names(names: frozenset[str]) -> str:
+    return ", ".join(f"{_alt_type(name)}:{name}" for name in sorted(names))
+
+
+def _alt_type(name: str) -> str:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return "DNS"
+    return "IP"
+
+
+async def _read_facts(certificate: pathlib.Path) -> _Facts:
+    text = (
+        await _openssl(
+            "x509", "-in", str(certificate), "-noout", "-enddate", "-ext", "subjectAltName"
+        )
+    ).decode()
+    ends = ssl.cert_time_to_seconds(text.partition("notAfter=")[2].partition("\n")[0])
+    names = re.findall(r"(?:DNS|IP Address):([^,\s]+)", text)
+    return _Facts(
+        frozenset(map(_plain, names)), datetime.datetime.fromtimestamp(ends, datetime.UTC)
+    )
+
+
+async def _make_key(path: pathlib.Path) -> None:
+    body = await _openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256")
+    files.write_atomically(path, body, mode=0o600)
+
+
+async def _is_key(path: pathlib.Path) -> bool:
+    return await _succeeds("pkey", "-in", str(path), "-noout", "-check")
+
+
+async def _fits(certificate: pathlib.Path, key: pathlib.Path) -> bool:
+    """Whether both can be read and belong together."""
+    if not await _is_key(key):
+        return False
+    try:
+        ours = await _openssl("pkey", "-in", str(key), "-pubout")
+        return ours == await _openssl("x509", "-in", str(certificate), "-noout", "-pubkey")
+    except CertificateError:
+        return False
+
+
+async def _succeeds(*arguments: str) -> bool:
+    try:
+        await _openssl(*arguments)
+    except CertificateError:
+        return False
+    return True
+
+
+async def _openssl(*arguments: str) -> bytes:
+    """What the program writes. Raises CertificateError with its complaint."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            "openssl",
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+    except OSError as error:
+        raise CertificateError(f"cannot run openssl: {error}") from error
+    try:
+        async with asyncio.timeout(_TIMEOUT):
+            out, complaint = await process.communicate()
+    except BaseException as error:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        if isinstance(error, TimeoutError):
+            raise CertificateError(f"openssl {arguments[0]} took too long") from error
+        raise
+    if process.returncode:
+        raise CertificateError(
+            f"openssl {arguments[0]} failed: {complaint.decode(errors='replace').strip()}"
+        )
+    return out

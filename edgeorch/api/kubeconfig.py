@@ -1,0 +1,47 @@
+"""The administrator's kubeconfig: all that kubectl and helm need, in one file of root's."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING
+
+from edgeorch.lib import files, json
+
+if TYPE_CHECKING:
+    import pathlib
+
+NAME = "edgeorch"
+
+
+def render(server: str, authority: bytes, token: str) -> bytes:
+    """`server` is a URL, `authority` the CA in PEM. JSON is YAML, so kubectl reads it as it is."""
+    body = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [
+            {
+                "name": NAME,
+                "cluster": {
+                    "server": server,
+                    "certificate-authority-data": base64.b64encode(authority).decode(),
+                },
+            }
+        ],
+        "users": [{"name": "admin", "user": {"token": token}}],
+        "contexts": [
+            {"name": NAME, "context": {"cluster": NAME, "user": "admin", "namespace": "default"}}
+        ],
+        "current-context": NAME,
+    }
+    return json.pretty(json.encode(body)) + b"\n"
+
+
+def write(path: pathlib.Path, server: str, authority: bytes, token: str) -> None:
+    """Nothing is written when the file says so already. Raises OSError."""
+    body = render(server, authority, token)
+    try:
+        if path.read_bytes() == body and path.stat().st_mode & 0o777 == 0o600:
+            return
+    except FileNotFoundError:
+        pass
+    files.write_atomically(path, body, mode=0o600)

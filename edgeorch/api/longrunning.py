@@ -1,0 +1,87 @@
+"""Answers that do not end by themselves: watches, followed logs.
+
+`LongRunning` counts and limits them, and ends them all at once, cleanly, when the server closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, TypeVar
+
+from edgeorch.api import statuses
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Iterator
+
+    from edgeorch.api.call import Call
+
+T = TypeVar("T")
+
+
+class Deadline:
+    """Until when one answer may go on; may be drawn near at any time."""
+
+    def __init__(self, seconds: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._end = self._loop.time() + seconds
+        self._timer: asyncio.Timeout | None = None
+
+    @property
+    def passed(self) -> bool:
+        return self._loop.time() >= self._end
+
+    def end(self) -> None:
+        self._end = self._loop.time()
+        if self._timer is not None:
+            self._timer.reschedule(self._end)
+
+    async def within(self, work: Awaitable[T], seconds: float | None = None) -> T | None:
+        """The result of `work`, or None when the deadline, or `seconds`, came first."""
+        end = self._end if seconds is None else min(self._end, self._loop.time() + seconds)
+        timer = self._timer = asyncio.timeout_at(end)
+        try:
+            async with timer:
+                return await work
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            return None
+        finally:
+            self._timer = None
+
+
+class LongRunning:
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._running: dict[Deadline, tuple[str, str]] = {}
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def by_kind(self) -> dict[tuple[str, str], int]:
+        """How many of each (verb, resource)."""
+        found: dict[tuple[str, str], int] = {}
+        for labels in self._running.values():
+            found[labels] = found.get(labels, 0) + 1
+        return found
+
+    @contextlib.contextmanager
+    def hold(self, call: Call, seconds: float) -> Iterator[Deadline]:
+        """Raises StatusError (429) when there are too many."""
+        if len(self._running) >= self._limit:
+            raise statuses.too_many_requests("too many watches and followed logs at once")
+        deadline = Deadline(0.0 if self._closed else seconds)
+        resource = call.target.kind.resource if call.target else ""
+        self._running[deadline] = (call.verb, resource)
+        try:
+            yield deadline
+        finally:
+            del self._running[deadline]
+
+    def close(self) -> None:
+        """End all that run; what comes later ends at once."""
+        self._closed = True
+        for deadline in self._running:
+            deadline.end()

@@ -1,0 +1,76 @@
+"""PATCH bodies: the patch types of Kubernetes, each as one function on the current object.
+
+Server-side apply (application/apply-patch+yaml) is not spoken yet and refused clearly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edgeorch.api import bodies, negotiation
+from edgeorch.model import errors, patch, strategic, strict
+
+if TYPE_CHECKING:
+    from edgeorch.api.call import Call
+    from edgeorch.model import schema
+    from edgeorch.model.kinds import Kind, Object
+
+JSON_PATCH = "application/json-patch+json"
+MERGE = "application/merge-patch+json"
+STRATEGIC = "application/strategic-merge-patch+json"
+APPLY = "application/apply-patch+yaml"
+SUPPORTED = (JSON_PATCH, MERGE, STRATEGIC)
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    media: str
+    content: Any
+    text: str
+    duplicates: list[str]
+    table: schema.Schema
+    kind: Kind
+
+    def merged(self, current: Object) -> Any:
+        """The patched document, unchecked. Raises StatusError (400, 413, 422)."""
+        match self.media:
+            case "application/json-patch+json":
+                return patch.json_patch(current, self.content)
+            case "application/merge-patch+json":
+                return patch.merge_patch(current, self.content)
+            case _:
+                return strategic.merge(self.table, self.kind, current, self.content)
+
+    def applied(self, current: Object) -> tuple[Object, list[str]]:
+        """The patched object as the schema has it, and findings. Raises StatusError."""
+        changed = self.merged(current)
+        for field, expected in (("apiVersion", self.kind.api_version), ("kind", self.kind.kind)):
+            if changed.get(field) not in (None, "", expected):
+                raise strict.patch_refused(
+                    self.text, f"{field} must stay {expected}, not {changed[field]!r}"
+                )
+        obj, findings = strict.conform_patched(self.table, self.kind, changed, self.text)
+        return obj, [*self.duplicates, *findings]
+
+    def refused(self, findings: list[str]) -> errors.StatusError:
+        return strict.patch_refused_strictly(self.text, findings)
+
+
+async def read(call: Call, table: schema.Schema, kind: Kind) -> Patch:
+    """Raises StatusError (400, 413, 415)."""
+    media = bodies.media_type(call)
+    if media == APPLY:
+        raise errors.unsupported_media_type(
+            "server-side apply is not supported by this server; use kubectl apply without "
+            f"--server-side. {bodies.unknown_format(', '.join(SUPPORTED)).message}"
+        )
+    if media not in SUPPORTED:
+        raise bodies.unknown_format(", ".join(SUPPORTED))
+    body = await bodies.read(call)
+    try:
+        content, duplicates = strict.read(body, negotiation.JSON)
+    except strict.ParseError as error:
+        raise errors.bad_request(f"error decoding patch: {error}") from None
+    text = body.decode(errors="replace")
+    return Patch(media, content, text, duplicates, table, kind)

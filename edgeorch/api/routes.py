@@ -1,0 +1,138 @@
+"""Where a request goes: from path and method to the handler. Nothing is decided here but that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeorch.api import (
+    deletes,
+    discovery,
+    health,
+    lists,
+    paths,
+    podlogs,
+    responses,
+    schemas,
+    statuses,
+    subresources,
+    watches,
+    writes,
+)
+from edgeorch.lib import metrics
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from edgeorch.api import longrunning, ports
+    from edgeorch.api.call import Call
+    from edgeorch.lib import clock as clocks
+    from edgeorch.model import schema
+    from edgeorch.store.objects import Objects
+
+OPEN = (*health.ENDPOINTS, "version")
+"""First parts of the paths that need no credentials."""
+_SAFE = ("GET", "HEAD")
+
+
+class Routes:
+    def __init__(
+        self,
+        objects: Objects,
+        table: schema.Schema,
+        *,
+        clock: clocks.Clock,
+        logs: ports.LogReader,
+        checks: health.Checks,
+        measured: metrics.Registry,
+        running: longrunning.LongRunning,
+        version: str,
+    ) -> None:
+        self._objects = objects
+        self._clock = clock
+        self._logs = logs
+        self._checks = checks
+        self._metrics = measured
+        self._running = running
+        self._version = version
+        self._schemas = schemas.Schemas(objects.registry, table)
+        self._writes = writes.Writes(objects, table)
+        self._deletes = deletes.Deletes(objects, table)
+        self._subresources = subresources.Subresources(objects, table)
+
+    def resolve(self, call: Call) -> None:
+        """Find out what `call` is about: its target and verb. Raises StatusError (404, 405)."""
+        method = call.request.method
+        if not _is_resource(call.parts):
+            call.verb = method.lower()
+            return
+        target = call.target = paths.target(self._objects.registry, call.parts)
+        call.verb = paths.verb(method, target, watch=call.flag("watch"))
+        if target.subresource:
+            allowed = paths.subresource_verbs(target.subresource)
+        else:
+            allowed = target.kind.verbs
+        if call.verb not in allowed:
+            raise statuses.method_not_allowed()
+
+    async def dispatch(self, call: Call, *, local: bool) -> web.StreamResponse:
+        """Answer. Raises StatusError."""
+        if call.target is not None:
+            return await self._resource(call, call.target)
+        match call.parts:
+            case [endpoint, *_] if endpoint in health.ENDPOINTS:
+                return health.serve(call, self._checks, reasons=local)
+            case _ if call.request.method not in _SAFE:
+                raise statuses.method_not_allowed()
+            case ["version"]:
+                return await responses.obj(call, discovery.version(self._version))
+            case ["metrics"]:
+                return responses.text(call, self._metrics.render(), media=metrics.CONTENT_TYPE)
+            case []:
+                return await responses.obj(call, discovery.roots(self._objects.registry))
+            case ["api" | "apis", *_]:
+                return await discovery.serve(call, self._objects.registry)
+            case ["openapi", *rest]:
+                return await self._schemas.serve(call, rest)
+            case _:
+                raise statuses.unknown_path()
+
+    async def _resource(self, call: Call, target: paths.Target) -> web.StreamResponse:
+        if call.verb in ("get", "list", "watch"):
+            return await self._read(call, target)
+        now = self._clock.now()
+        match call.verb, target.subresource:
+            case _, "scale":
+                return await self._subresources.write_scale(call, target)
+            case "create", "binding":
+                return await self._subresources.bind(call, target, now)
+            case "create", _:
+                return await self._writes.create(call, target, now)
+            case "update", _:
+                return await self._writes.update(call, target, now)
+            case "patch", _:
+                return await self._writes.patch(call, target, now)
+            case "delete", _:
+                return await self._deletes.one(call, target, now)
+            case _:
+                return await self._deletes.collection(call, target, now)
+
+    async def _read(self, call: Call, target: paths.Target) -> web.StreamResponse:
+        match call.verb, target.subresource:
+            case "get", "log":
+                return await podlogs.serve(call, self._objects, target, self._logs, self._running)
+            case "get", "scale":
+                return await self._subresources.get_scale(call, target)
+            case "get", _:
+                return await lists.get(call, self._objects, target, self._clock.now())
+            case "list", _:
+                return await lists.listing(call, self._objects, target, self._clock.now())
+            case _:
+                return await watches.serve(call, self._objects, target, self._clock, self._running)
+
+
+def _is_resource(parts: list[str]) -> bool:
+    match parts:
+        case ["api", _, _, *_] | ["apis", _, _, _, *_]:
+            return True
+        case _:
+            return False

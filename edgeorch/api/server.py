@@ -1,0 +1,352 @@
+"""The HTTP server: listeners, and what happens to every request before and after its handler.
+
+Three doors to one set of routes. The network: TLS, bearer tokens or client certificates. A unix
+socket of root's: no credentials, user system:admin. Loopback: health and metrics only, with
+reasons. Every answer is what Kubernetes would answer: failures are metav1.Status, and an exception
+nobody foresaw is logged here and told as "Internal error occurred", never more.
+
+Writes outlive their client: a connection that breaks does not cancel a change half-way. Watches and
+followed logs end cleanly when the server closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from edgeorch.api import auth, health, longrunning, measures, paths, responses, routes, statuses
+from edgeorch.api.call import Call
+from edgeorch.lib import metrics as metric
+from edgeorch.model import errors
+
+if TYPE_CHECKING:
+    import pathlib
+    import ssl
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from edgeorch.api import ports
+    from edgeorch.lib import clock as clocks
+    from edgeorch.model import schema
+    from edgeorch.store.objects import Objects
+
+log = logging.getLogger(__name__)
+
+_BACKLOG = 128
+_KEEPALIVE = 120.0
+_CLOSE_WITHIN = 3.0
+"""Seconds that requests under way have when the server closes."""
+_MAX_LINE = 32 * 1024
+_READS = ("get", "list", "watch", "head")
+_AUDIT_ID_LENGTH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where to listen. `network` and `health` are (address, port); port 0 takes a free one."""
+
+    network: Sequence[tuple[str, int]] = ()
+    tls: ssl.SSLContext | None = None
+    socket: pathlib.Path | None = None
+    health: tuple[str, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many requests at once, before clients are asked to come back (429)."""
+
+    requests: int = 100
+    long_running: int = 200
+
+
+class Server:
+    def __init__(
+        self,
+        objects: Objects,
+        table: schema.Schema,
+        listen: Listen,
+        *,
+        clock: clocks.Clock,
+        authenticator: auth.Authenticator,
+        logs: ports.LogReader,
+        version: str,
+        authorizer: ports.Authorizer | None = None,
+        checks: health.Checks | None = None,
+        metrics: metric.Registry | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self._listen = listen
+        self._authenticator = authenticator
+        self._authorizer = authorizer or auth.AllowAll()
+        self._limits = limits or Limits()
+        self._in_flight = 0
+        self._writing: set[asyncio.Task[web.StreamResponse]] = set()
+        self._runners: list[web.ServerRunner] = []
+        self._running = longrunning.LongRunning(self._limits.long_running)
+        self.metrics = metrics or metric.Registry()
+        self._count(self.metrics, objects)
+        self._routes = routes.Routes(
+            objects,
+            table,
+            clock=clock,
+            logs=logs,
+            checks=checks or health.Checks(),
+            measured=self.metrics,
+            running=self._running,
+            version=version,
+        )
+        self.network: list[tuple[str, int]] = []
+        """The addresses listened on, once started."""
+        self.health: tuple[str, int] | None = None
+
+    def _count(self, registry: metric.Registry, objects: Objects) -> None:
+        self._requests = registry.counter(
+            "apiserver_request_total",
+            "Requests by verb, resource, subresource and HTTP code.",
+            ("verb", "resource", "subresource", "code"),
+        )
+        registry.collected(
+            "apiserver_current_inflight_requests",
+            "Requests being served, without watches and followed logs.",
+            lambda: {(): float(self._in_flight)},
+        )
+        registry.collected(
+            "apiserver_longrunning_requests",
+            "Watches and followed logs by verb and resource.",
+            lambda: {labels: float(n) for labels, n in self._running.by_kind().items()},
+            ("verb", "resource"),
+        )
+        measures.count_objects(registry, objects)
+        measures.measure_process(registry)
+
+    # --- life -----------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Listen. Raises OSError when an address cannot be had."""
+        try:
+            if self._listen.health is not None:
+                site = await self._runner(self._serve_health)
+                self.health = await _tcp(site, self._listen.health, None)
+            if self._listen.socket is not None:
+                local = await self._runner(self._serve_local)
+                await web.SockSite(local, _unix_socket(self._listen.socket)).start()
+            if self._listen.network:
+                network = await self._runner(self._serve_network)
+                for address in self._listen.network:
+                    self.network.append(await _tcp(network, address, self._listen.tls))
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _runner(
+        self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+    ) -> web.ServerRunner:
+        server = web.Server(
+            handler,
+            handler_cancellation=True,
+            access_log=None,
+            logger=_protocol_log(),
+            keepalive_timeout=_KEEPALIVE,
+            max_line_size=_MAX_LINE,
+            max_field_size=_MAX_LINE,
+            read_bufsize=64 * 1024,
+        )
+        runner = web.ServerRunner(server, shutdown_timeout=_CLOSE_WITHIN)
+        await runner.setup()
+        self._runners.append(runner)
+        return runner
+
+    async def close(self) -> None:
+        """Stop listening, end what runs, wait for writes under way."""
+        self._running.close()
+        runners, self._runners = self._runners, []
+        await asyncio.gather(*(runner.cleanup() for runner in runners))
+        if self._writing:
+            await asyncio.wait(self._writing)
+        if self._listen.socket is not None:
+            with contextlib.suppress(FileNotFoundError):
+                self._listen.socket.unlink()
+
+    # --- doors ----------------------------------------------------------------------------------
+
+    async def _serve_network(self, request: web.BaseRequest) -> web.StreamResponse:
+        return await self._serve(request, None)
+
+    async def _serve_local(self, request: web.BaseRequest) -> web.StreamResponse:
+        return await self._serve(request, auth.ADMIN)
+
+    async def _serve_health(self, request: web.BaseRequest) -> web.StreamResponse:
+        call = _call(request)
+        try:
+            call.parts = paths.segments(request.rel_url.raw_path)
+            if not call.parts or call.parts[0] not in (*health.ENDPOINTS, "metrics"):
+                raise statuses.unknown_path()
+            return await self._routes.dispatch(call, local=True)
+        except errors.StatusError as error:
+            return await responses.failure(call, error)
+
+    # --- every request --------------------------------------------------------------------------
+
+    async def _serve(self, request: web.BaseRequest, user: auth.User | None) -> web.StreamResponse:
+        call = _call(request)
+        try:
+            response = await self._answer(call, user)
+        except errors.StatusError as error:
+            response = await responses.failure(call, error)
+        except ConnectionError:
+            raise
+        except Exception as error:
+            response = await responses.failure(call, _unforeseen(call, error))
+        target = call.target
+        self._requests.add(
+            call.verb,
+            target.kind.resource if target else "",
+            target.subresource if target else "",
+            str(response.status),
+        )
+        return response
+
+    async def _answer(self, call: Call, user: auth.User | None) -> web.StreamResponse:
+        call.parts = paths.segments(call.request.rel_url.raw_path)
+        call.user = user or self._identify(call)
+        _refuse_impersonation(call)
+        self._routes.resolve(call)
+        target = call.target
+        self._authorizer.authorize(
+            call.user,
+            call.verb,
+            target.kind.resource if target else "/" + "/".join(call.parts),
+            (target.namespace or "") if target else "",
+            target.name if target else "",
+        )
+        if call.verb == "watch" or (target and target.subresource == "log"):
+            return await self._routes.dispatch(call, local=False)
+        if self._in_flight >= self._limits.requests:
+            raise statuses.too_many_requests(
+                "The server has received too many requests and has asked us to try again later"
+            )
+        self._in_flight += 1
+        try:
+            if target is None or call.verb in _READS:
+                return await self._routes.dispatch(call, local=False)
+            return await self._write(call)
+        finally:
+            self._in_flight -= 1
+
+    async def _write(self, call: Call) -> web.StreamResponse:
+        task = asyncio.create_task(self._routes.dispatch(call, local=False))
+        self._writing.add(task)
+        task.add_done_callback(self._written)
+        return await asyncio.shield(task)
+
+    def _written(self, task: asyncio.Task[web.StreamResponse]) -> None:
+        self._writing.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waited has been told; nobody may be waiting any more
+
+    def _identify(self, call: Call) -> auth.User:
+        """Raises StatusError (401, 429)."""
+        request = call.request
+        certificate = request.transport.get_extra_info("peercert") if request.transport else None
+        user = self._authenticator.identify(
+            request.headers.get("Authorization", ""), certificate, request.remote or ""
+        )
+        if user is not None:
+            return user
+        if call.parts and call.parts[0] in routes.OPEN:
+            return auth.ANONYMOUS
+        raise errors.unauthorized()
+
+
+def _call(request: web.BaseRequest) -> Call:
+    query: dict[str, str] = {}
+    for name, value in request.rel_url.query.items():
+        query.setdefault(name, value)
+    asked = request.headers.get("Audit-ID", "")
+    usable = asked.isascii() and asked.isprintable() and 0 < len(asked) <= _AUDIT_ID_LENGTH
+    return Call(request, auth.ANONYMOUS, [], query, asked if usable else str(uuid.uuid4()))
+
+
+def _refuse_impersonation(call: Call) -> None:
+    name = call.header("Impersonate-User")
+    if name:
+        raise errors.StatusError(
+            403,
+            "Forbidden",
+            f'users "{name}" is forbidden: User "{call.user.name}" cannot impersonate resource '
+            '"users" in API group "" at the cluster scope: this server has no impersonation',
+            details={"name": name, "kind": "users"},
+        )
+
+
+def _unforeseen(call: Call, error: Exception) -> errors.StatusError:
+    """What the client hears of a bug. Raises ConnectionError when an answer has begun already."""
+    if isinstance(error, RecursionError):
+        return errors.bad_request("the object in the request is nested too deeply")
+    log.error(
+        "%s %s failed (audit id %s)",
+        call.request.method,
+        call.request.rel_url.raw_path,
+        call.audit_id,
+        exc_info=error,
+    )
+    if call.request.writer.output_size > 0:
+        raise ConnectionResetError("the answer had begun when it failed") from error
+    return errors.internal(f"see the server's log for {call.audit_id}")
+
+
+async def _tcp(
+    runner: web.ServerRunner, address: tuple[str, int], tls: ssl.SSLContext | None
+) -> tuple[str, int]:
+    """Listen on `address`; the address with the port in use."""
+    host, port = address
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.bind((host, port))
+        await web.SockSite(runner, listener, ssl_context=tls, backlog=_BACKLOG).start()
+    except BaseException:
+        listener.close()
+        raise
+    return host, listener.getsockname()[1]
+
+
+def _unix_socket(path: pathlib.Path) -> socket.socket:
+    """A listener that is nobody else's at any moment; takes the place of one left behind."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        before = os.umask(0o177)
+        try:
+            listener.bind(str(aside))
+        finally:
+            os.umask(before)
+        aside.rename(path)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _protocol_log() -> logging.Logger:
+    """aiohttp's own log, without a traceback for every client that speaks no HTTP."""
+    found = logging.getLogger("edgeorch.api.http")
+    if not found.filters:
+        found.addFilter(_is_ours)
+    return found
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("Error handling request")

@@ -1,0 +1,103 @@
+"""Writing: create, replace, patch.
+
+A request becomes one change function on the latest state of the object; the store runs it, so that
+two writers never overwrite each other unseen.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeorch.api import bodies, negotiation, options, patches, rendering, responses, statuses
+
+if TYPE_CHECKING:
+    import datetime
+
+    from aiohttp import web
+
+    from edgeorch.api.call import Call
+    from edgeorch.api.negotiation import Format
+    from edgeorch.api.paths import Target
+    from edgeorch.model import schema
+    from edgeorch.model.kinds import Object
+    from edgeorch.store.objects import Objects
+    from edgeorch.store.stored import Stored
+
+
+class Writes:
+    def __init__(self, objects: Objects, table: schema.Schema) -> None:
+        self._objects = objects
+        self._table = table
+
+    async def create(
+        self, call: Call, target: Target, now: datetime.datetime
+    ) -> web.StreamResponse:
+        if target.kind.namespaced and target.namespace is None:
+            raise statuses.method_not_allowed()
+        answer = _Answer(call, target, now)
+        asked = options.writing(call)
+        obj, duplicates = await bodies.decode(call, target.kind.kind)
+        obj = bodies.conform(call, self._table, target.kind, obj, duplicates, asked.validation)
+        bodies.check_place(target.namespace, "", obj)
+        bodies.tell_ignored(call, target.kind, obj)
+        stored = await self._objects.create(target.kind.resource, obj, dry_run=asked.dry_run)
+        return await answer.send(stored, 201)
+
+    async def update(
+        self, call: Call, target: Target, now: datetime.datetime
+    ) -> web.StreamResponse:
+        """Replaces the object, or the part of it that the subresource stands for."""
+        answer = _Answer(call, target, now)
+        asked = options.writing(call)
+        obj, duplicates = await bodies.decode(call, target.kind.kind)
+        obj = bodies.conform(call, self._table, target.kind, obj, duplicates, asked.validation)
+        bodies.check_place(target.namespace, target.name, obj)
+        if not target.subresource:
+            bodies.tell_ignored(call, target.kind, obj)
+        stored = await self._objects.update(
+            target.kind.resource,
+            *target.key,
+            lambda _: obj,
+            subresource=target.subresource,
+            dry_run=asked.dry_run,
+        )
+        return await answer.send(stored, 200)
+
+    async def patch(self, call: Call, target: Target, now: datetime.datetime) -> web.StreamResponse:
+        answer = _Answer(call, target, now)
+        asked = options.writing(call)
+        patch = await patches.read(call, self._table, target.kind)
+
+        def change(current: Object) -> Object:
+            changed, findings = patch.applied(current)
+            if findings and asked.validation == options.STRICT:
+                raise patch.refused(findings)
+            bodies.check_place(target.namespace, target.name, changed)
+            bodies.tell(call, findings, asked.validation)
+            if not target.subresource:
+                bodies.tell_ignored(call, target.kind, changed, current)
+            return changed
+
+        stored = await self._objects.update(
+            target.kind.resource,
+            *target.key,
+            change,
+            subresource=target.subresource,
+            dry_run=asked.dry_run,
+        )
+        return await answer.send(stored, 200)
+
+
+class _Answer:
+    """How the written object is shown; settled before anything is written."""
+
+    def __init__(self, call: Call, target: Target, now: datetime.datetime) -> None:
+        self._call = call
+        self._target = target
+        self._shape: Format = negotiation.choose(call.header("Accept"))
+        self._include = rendering.included(call)
+        self._now = now
+
+    async def send(self, stored: Stored, code: int) -> web.StreamResponse:
+        body = rendering.one(self._target.kind, stored.raw, self._shape, self._include, self._now)
+        return await responses.raw(self._call, body, code=code, media=self._shape.media)
