@@ -195,6 +195,10 @@ class Schema:
         name = self._kinds.pop(f"{api_version} {kind}")
         self._structs.pop(name, None)
 
+    def built_in(self, name: str) -> bool:
+        """Whether the type came with the release, not at run time."""
+        return name in self._rows
+
     def shape(self, code: str) -> Shape:
         found = self._shapes.get(code)
         if found is None:
