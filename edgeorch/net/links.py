@@ -33,6 +33,7 @@ PREFIX = "ve"
 POD_INTERFACE = "eth0"
 
 SCOPE_LINK = 253
+SCOPE_NOWHERE = 255
 HAIRPIN_ON = 1
 
 
@@ -191,7 +192,10 @@ class Links:
         await self._delete(host_name(uid))
 
     async def remove_host_route(self, ip: str) -> None:
-        await self._ignoring_absence(self._ipr.route("del", dst=f"{ip}/32", proto=PROTOCOL))
+        await self._ignoring_absence(
+            # The kernel compares scopes unless told "nowhere".
+            self._ipr.route("del", dst=f"{ip}/32", proto=PROTOCOL, scope=SCOPE_NOWHERE)
+        )
 
     async def remove_link(self, name: str) -> None:
         await self._delete(name)

@@ -292,7 +292,7 @@ class Network:
             if self._bridge:
                 log.warning("Bridge %s was damaged; making it again", settings.bridge)
             self._bridge = await self._links.ensure_bridge(settings.bridge, self.gateway, mtu)
-            await asyncio.to_thread(sysctl.set_bridge, settings.bridge)
+            await asyncio.to_thread(sysctl.set_bridge, settings.bridge, self._remembered_switches())
         await self._links.ensure_ranges(
             self._bridge, settings.pod_cidr, settings.service_cidr, self.gateway
         )

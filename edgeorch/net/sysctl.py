@@ -62,16 +62,19 @@ class Changed:
         self._path.unlink(missing_ok=True)
 
 
-def set_bridge(bridge: str) -> None:
-    """The switches of our own bridge; they go with it, so nothing needs remembering.
+def set_bridge(bridge: str, changed: Changed) -> None:
+    """The switches of our own bridge; they go with it, so only the one of `all` is remembered.
 
     `route_localnet` lets 127.0.0.1:NODEPORT be translated to a pod; the table's localhost-guard
     chain keeps pods from using it the other way round. No redirects: packets between pods leave
-    by the interface on which they came.
+    by the interface on which they came (and each redirect uses up the ICMP rate that the refusal of
+    a Service without endpoints needs). `all` counts for redirects like the interface's own switch,
+    so both must be off; other interfaces keep theirs.
     """
     conf = f"ipv4/conf/{bridge}"
     write(f"{conf}/forwarding", "1")
     write(f"{conf}/send_redirects", "0")
+    changed.set("ipv4/conf/all/send_redirects", "0")
     write(f"{conf}/route_localnet", "1")
     # A pod's address is only ever seen on the bridge; strict checking stops forged sources.
     write(f"{conf}/rp_filter", "1")
