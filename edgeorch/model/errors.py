@@ -70,8 +70,8 @@ def too_many(field: str, actual: int, limit: int) -> Cause:
 
 
 def _shown(value: Any) -> str:
-    """As Go prints it: JSON, with the keys of maps sorted."""
-    return json.canonical(value).decode()
+    """As Go prints it. Who shows an object gives its members in the order of the Go type."""
+    return json.encode(value).decode()
 
 
 class StatusError(Exception):

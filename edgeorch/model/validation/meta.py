@@ -191,6 +191,21 @@ def kube_finalizer(path: str, name: str) -> Causes:
     return []
 
 
+def shown_selector(selector: Object | None) -> Object | None:
+    """A LabelSelector as messages show it."""
+    if selector is None:
+        return None
+    shown: Object = {}
+    if selector.get("matchLabels"):
+        shown["matchLabels"] = dict(sorted(selector["matchLabels"].items()))
+    if selector.get("matchExpressions"):
+        shown["matchExpressions"] = [
+            {field: rule[field] for field in ("key", "operator", "values") if rule.get(field)}
+            for rule in selector["matchExpressions"]
+        ]
+    return shown
+
+
 def label_selector(path: str, selector: Object | None) -> Causes:
     """A metav1.LabelSelector."""
     if selector is None:

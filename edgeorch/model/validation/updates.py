@@ -174,7 +174,7 @@ def _selector(new: Object, old: Object) -> Causes:
     chosen, before = ((obj.get("spec") or {}).get("selector") for obj in (new, old))
     if _pruned(chosen) == _pruned(before):
         return []
-    return [errors.invalid_value("spec.selector", chosen, meta.IMMUTABLE)]
+    return [errors.invalid_value("spec.selector", meta.shown_selector(chosen), meta.IMMUTABLE)]
 
 
 def deployment_status(new: Object, old: Object) -> Causes:

@@ -54,9 +54,10 @@ def _selector_and_template(spec: Object) -> Causes:
         found += meta.label_selector("spec.selector", selector)
         if not selector.get("matchLabels") and not selector.get("matchExpressions"):
             why = "empty selector is invalid for deployment"
-            found.append(errors.invalid_value("spec.selector", selector, why))
+            found.append(errors.invalid_value("spec.selector", {}, why))
     if selector is not None and meta.label_selector("spec.selector", selector):
-        found.append(errors.invalid_value("spec.selector", selector, "invalid label selector"))
+        shown = meta.shown_selector(selector)
+        found.append(errors.invalid_value("spec.selector", shown, "invalid label selector"))
         return found
     return found + _template("spec.template", spec.get("template") or {}, selector)
 
@@ -68,7 +69,8 @@ def _template(path: str, template: Object, selector: Object | None) -> Causes:
     chosen = selectors.label_selector(selector)
     if not chosen(labels):
         why = "`selector` does not match template `labels`"
-        found.append(errors.invalid_value(f"{path}.metadata.labels", labels or None, why))
+        shown = dict(sorted(labels.items())) or None
+        found.append(errors.invalid_value(f"{path}.metadata.labels", shown, why))
     found += pods.template(path, template)
     spec = template.get("spec") or {}
     if spec.get("restartPolicy") != "Always":
