@@ -17,8 +17,9 @@ import edgeorch
 from edgeorch import config as configuration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
+    from edgeorch.runtime import archive as runtime_archive
     from edgeorch.runtime import images as runtime_images
 
 _EPILOG = """\
@@ -102,16 +103,16 @@ def _image_import(options: argparse.Namespace) -> int:
     if missing:
         raise CommandError(f"cannot import {', '.join(missing)}: no such file")
 
-    async def run(images: runtime_images.Images) -> None:
+    async def run(_: runtime_images.Images, archives: runtime_archive.Archives) -> None:
         for path in options.files:
-            for name in await images.import_archive(path):
-                print(name)
+            for name in await archives.import_archive(path):
+                print(name, flush=True)
 
     return _with_images(config, run)
 
 
 def _image_list(options: argparse.Namespace) -> int:
-    async def run(images: runtime_images.Images) -> None:
+    async def run(images: runtime_images.Images, _: runtime_archive.Archives) -> None:
         rows = [("NAME", "DIGEST", "SIZE")]
         for image in sorted(await images.list(), key=lambda image: image.name):
             size = f"{image.size / 1e6:.1f} MB"
@@ -126,7 +127,7 @@ def _image_list(options: argparse.Namespace) -> int:
 
 def _with_images(
     config: configuration.Config,
-    run: Callable[[runtime_images.Images], object],
+    run: Callable[[runtime_images.Images, runtime_archive.Archives], Awaitable[None]],
 ) -> int:
     from edgeorch import app
     from edgeorch.runtime import errors
@@ -135,6 +136,8 @@ def _with_images(
         asyncio.run(app.with_images(config, run))
     except errors.ContainerdError as error:
         raise CommandError(f"{error} (containerd at {config.containerd.address})") from error
+    except errors.BadArchive as error:
+        raise CommandError(str(error)) from error
     return 0
 
 

@@ -8,13 +8,16 @@ worse, dying unseen. Cancellation passes through untouched.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from edgeorch.lib import backoff
 
 log = logging.getLogger(__name__)
 
+STOP_WITHIN = 20.0
+"""Seconds after which a loop that does not end is named in the log."""
 RESTARTS = backoff.Policy(initial=0.1, factor=2.0, cap=30.0)
 
 
@@ -50,3 +53,20 @@ async def cancel_and_wait(*tasks: asyncio.Task[object]) -> None:
     for result in await asyncio.gather(*tasks, return_exceptions=True):
         if isinstance(result, Exception):
             log.error("a cancelled task failed", exc_info=result)
+
+
+@contextlib.asynccontextmanager
+async def running(loops: dict[str, Callable[[], Awaitable[None]]]) -> AsyncIterator[None]:
+    """Supervise these loops by name; leaving cancels them and sees their end."""
+    async with asyncio.TaskGroup() as group:
+        started = [
+            group.create_task(supervise(name, loop), name=name) for name, loop in loops.items()
+        ]
+        try:
+            yield
+        finally:
+            for task in started:
+                task.cancel()
+            _, stuck = await asyncio.wait(started, timeout=STOP_WITHIN) if started else ((), ())
+            for task in stuck:
+                log.error("%s does not stop", task.get_name())

@@ -40,6 +40,10 @@ class NotFound(RegistryError):
     """The registry has no such manifest or blob."""
 
 
+class Unreachable(RegistryError):
+    """Nobody answered: no link, no name, no listener, or silence."""
+
+
 class Denied(RegistryError):
     """The registry wants other credentials."""
 
@@ -140,7 +144,7 @@ class Client:
                 yield response
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 told = str(error) or type(error).__name__
-                raise RegistryError(f'failed to do request: Get "{url}": {told}') from error
+                raise Unreachable(f'failed to do request: Get "{url}": {told}') from error
 
     async def _request(
         self, stack: contextlib.AsyncExitStack, url: str, headers: dict[str, str]

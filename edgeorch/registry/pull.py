@@ -35,6 +35,10 @@ class PullError(Exception):
     """The image cannot be had; the text is what `describe` shows."""
 
 
+class Unreachable(PullError):
+    """The registry did not answer: nothing is known against a copy that is here already."""
+
+
 class Ingest(Protocol):
     @property
     def offset(self) -> int: ...
@@ -97,7 +101,8 @@ class Puller:
             ):
                 await _Transfer(sink, self._host, registry, source).run(progress)
         except (client.RegistryError, oci.ManifestError) as error:
-            raise PullError(f'failed to pull and unpack image "{source.name}": {error}') from error
+            kind = Unreachable if isinstance(error, client.Unreachable) else PullError
+            raise kind(f'failed to pull and unpack image "{source.name}": {error}') from error
 
 
 class _Transfer:

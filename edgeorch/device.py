@@ -1,0 +1,204 @@
+"""The device: every object of the house, built once and run together.
+
+The API answers first, also on a device whose containerd is down or whose network is not there;
+/readyz says what is missing, and everything goes on by itself when it comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import pathlib
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import edgeorch
+from edgeorch.agent import agent, registry_puller
+from edgeorch.agent import settings as agent_settings
+from edgeorch.api import auth, certs, health, kubeconfig, server
+from edgeorch.controllers import api_service, assembly
+from edgeorch.core import ipam
+from edgeorch.lib import metrics, tasks
+from edgeorch.model import kinds, schema
+from edgeorch.net import network
+from edgeorch.proxy import allocation, services
+from edgeorch.runtime import client as containerd_client
+from edgeorch.runtime import pulling
+from edgeorch.store import recorder
+
+if TYPE_CHECKING:
+    from edgeorch import config as configuration
+    from edgeorch.lib import clock as clocks
+    from edgeorch.net import addresses
+    from edgeorch.store import database
+    from edgeorch.store.objects import Objects
+
+log = logging.getLogger(__name__)
+
+CERTIFICATE_CHECK = 24 * 3600.0
+"""Seconds between looks at the certificates' ends."""
+
+
+class Device:
+    def __init__(
+        self,
+        config: configuration.Config,
+        objects: Objects,
+        db: database.Database,
+        clock: clocks.Clock,
+    ) -> None:
+        self._config = config
+        self._objects = objects
+        self._db = db
+        self._clock = clock
+        self._metrics = metrics.Registry()
+        self._data_dir = pathlib.Path(config.data_dir)
+        self._run_dir = pathlib.Path(config.run_dir)
+        self._events = recorder.Log(objects, clock, config.node_name)
+        self._authority = certs.Authority(self._data_dir / "tls", clock)
+        self._certificates_due = asyncio.Event()
+        self._allocator = allocation.ServiceAllocator(
+            config.network.service_cidr, config.network.node_port_range, secrets.randbelow
+        )
+        self._network = network.Network(
+            network.Settings(
+                run_dir=self._run_dir,
+                pod_cidr=config.network.pod_cidr,
+                service_cidr=config.network.service_cidr,
+                bridge=config.network.bridge,
+                node_address=config.network.node_address,
+            )
+        )
+        self._api_service = api_service.ApiService(objects, config.api.port)
+        self._proxy = services.ServiceProxy(objects, self._network, config.node_name)
+        self._containerd = containerd_client.Client(
+            config.containerd.address, config.containerd.namespace
+        )
+        self._agent = self._build_agent()
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Everything runs until this is left. Raises OSError when a listener cannot be had."""
+        self._run_dir.mkdir(parents=True, exist_ok=True, mode=0o711)
+        self._load_services()
+        self._network.on_addresses(self._addresses_changed)
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self._containerd.close)
+            await self._network.start()
+            stack.push_async_callback(self._network.close)
+            await self._authority.ensure(self._certificate_names())
+            door = await self._open_door()
+            await stack.enter_async_context(tasks.running(self._loops()))
+            await door.start()
+            stack.push_async_callback(door.close)
+            yield
+
+    # --- parts ----------------------------------------------------------------------------------
+
+    def _build_agent(self) -> agent.Agent:
+        config = self._config
+        return agent.Agent(
+            self._objects,
+            self._events,
+            self._containerd,
+            self._network,
+            registry_puller.RegistryPuller(
+                pulling.PullSinks(self._containerd, snapshotter=config.containerd.snapshotter)
+            ),
+            self._clock,
+            agent_settings.Settings(
+                node_name=config.node_name,
+                data_dir=self._data_dir,
+                run_dir=self._run_dir,
+                log_dir=pathlib.Path(config.log_dir),
+                cgroup_root=config.cgroup_root,
+                crash_loop_ceiling=config.pods.crash_loop_ceiling,
+                max_pods=config.node.max_pods,
+                node_labels=config.node.labels,
+                snapshotter=config.containerd.snapshotter,
+            ),
+        )
+
+    async def _open_door(self) -> server.Server:
+        """The API server, with the administrator's token and kubeconfig in place."""
+        tokens = self._data_dir / "tokens.csv"
+        token = await asyncio.to_thread(auth.ensure_admin_token, tokens)
+        await asyncio.to_thread(
+            kubeconfig.write,
+            pathlib.Path(self._config.api.kubeconfig),
+            f"https://127.0.0.1:{self._config.api.port}",
+            self._authority.certificate,
+            token,
+        )
+        listen = server.Listen(
+            network=[(self._config.api.address, self._config.api.port)],
+            tls=self._authority.context,
+            socket=self._config.api_socket,
+            health=(self._config.health.address, self._config.health.port),
+        )
+        return server.Server(
+            self._objects,
+            schema.load(),
+            listen,
+            clock=self._clock,
+            authenticator=auth.Authenticator(auth.load_tokens(tokens), self._clock),
+            logs=self._agent.logs,
+            version=edgeorch.__version__,
+            checks=self._checks(),
+            metrics=self._metrics,
+        )
+
+    def _checks(self) -> health.Checks:
+        return health.Checks(
+            ready={
+                "store": lambda: self._db.failure,
+                "containerd": self._agent.health,
+                "network": self._network.health,
+                "services": self._proxy.health,
+            }
+        )
+
+    def _loops(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        controllers = assembly.all_controllers(
+            self._objects,
+            self._events,
+            self._clock,
+            node_name=self._config.node_name,
+            ca_certificate=self._authority.certificate.decode(),
+        )
+        return {
+            **{controller.name: controller.run for controller in controllers},
+            self._api_service.name: self._api_service.run,
+            "network": self._network.run,
+            "service proxy": self._proxy.run,
+            "agent": self._agent.run,
+            "certificates": self._renew_certificates,
+        }
+
+    # --- addresses and certificates ---------------------------------------------------------------
+
+    def _load_services(self) -> None:
+        resource = kinds.SERVICE.resource
+        self._allocator.load(stored.decode() for stored in self._objects.list(resource).items)
+        self._objects.allocate_with(resource, self._allocator)
+
+    def _addresses_changed(self, found: addresses.NodeAddresses) -> None:
+        self._api_service.move(found.internal)
+        self._certificates_due.set()
+
+    def _certificate_names(self) -> list[str]:
+        services = ipaddress.ip_network(self._config.network.service_cidr)
+        own = [self._config.node_name, str(ipam.gateway(services))]
+        return [*own, *self._network.node_addresses.all]
+
+    async def _renew_certificates(self) -> None:
+        """New ones when an address has come, or an end draws near; connections go on."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CERTIFICATE_CHECK):
+                    await self._certificates_due.wait()
+            self._certificates_due.clear()
+            await self._authority.ensure(self._certificate_names())
