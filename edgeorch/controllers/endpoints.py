@@ -22,8 +22,8 @@ class Endpoints(frame.Controller[index.Key]):
         self._objects = shared.objects
         self.wake_on(shared.services, frame.itself)
         self.wake_on(shared.pods, lambda change: services.of_pod(shared, change))
-        # Endpoints and their Service share a name.
-        self.wake_on(shared.endpoints, frame.itself)
+        # They share a name. What appears without a Service is left to whoever made it.
+        self.wake_on(shared.endpoints, lambda change: (change.key,) if change.deleted else ())
 
     async def reconcile(self, key: index.Key) -> float | None:
         stored = self._objects.find(kinds.SERVICE.resource, *key)

@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from edgeorch.controllers import frame, index, world
 from edgeorch.core import claims, pod_facts, replicas
+from edgeorch.lib import json
 from edgeorch.model import errors, kinds, views
 from edgeorch.model.kinds import Object
 from edgeorch.store import recorder
@@ -93,19 +94,20 @@ class ReplicaSets(frame.Controller[index.Key]):
 
     async def _create(self, obj: Object, count: int) -> errors.StatusError | None:
         """The first error ends it; nothing comes of a namespace that is going away."""
-        reference = claims.reference(obj)
+        template = json.encode(obj["spec"]["template"])
         size = _FIRST_BATCH
         while count > 0:
             batch = min(size, count)
-            made = (self._create_one(obj, reference) for _ in range(batch))
+            made = (self._create_one(obj, template) for _ in range(batch))
             for error in await asyncio.gather(*made):
                 if error is not None:
                     return None if frame.is_namespace_ending(error) else error
             count, size = count - batch, size * 2
         return None
 
-    async def _create_one(self, obj: Object, reference: Object) -> errors.StatusError | None:
-        pod = replicas.new_pod(obj, obj["spec"]["template"], reference)
+    async def _create_one(self, obj: Object, template: bytes) -> errors.StatusError | None:
+        # The store takes over what it is given: each pod has a template of its own.
+        pod = replicas.new_pod(obj, json.decode(template), claims.reference(obj))
         try:
             stored = await self._objects.create(_PODS, pod)
         except errors.StatusError as error:

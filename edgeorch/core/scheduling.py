@@ -51,7 +51,7 @@ class Usage:
     ports: dict[tuple[str, str, int], int] = field(default_factory=dict)
 
     def add(self, pod: pod_facts.PodFacts, sign: int = 1) -> None:
-        """Take a pod in, or out with a `sign` of -1; one that is not bound or over holds nothing."""
+        """Take a pod in, or out with a `sign` of -1; it counts while it is bound and not over."""
         if not pod.spec.node_name or pod.terminal:
             return
         self.pods += sign
