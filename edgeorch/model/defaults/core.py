@@ -10,7 +10,7 @@ NAME_LABEL = "kubernetes.io/metadata.name"
 
 
 def namespace(obj: Object) -> None:
-    meta = obj.setdefault("metadata", {})
+    meta = obj["metadata"] = obj.get("metadata") or {}
     if meta.get("name"):
         labels = meta["labels"] = meta.get("labels") or {}
         labels[NAME_LABEL] = meta["name"]
@@ -20,7 +20,7 @@ def namespace(obj: Object) -> None:
 
 
 def node(obj: Object) -> None:
-    spec = obj.setdefault("spec", {})
+    spec = obj["spec"] = obj.get("spec") or {}
     if spec.get("podCIDR") and (spec.get("podCIDRs") or [""])[0] != spec["podCIDR"]:
         spec["podCIDRs"] = [spec["podCIDR"]]
     elif spec.get("podCIDRs"):

@@ -37,7 +37,7 @@ _SOURCES: dict[str, dict[str, Any]] = {
 
 
 def pod(obj: Object) -> None:
-    spec = obj.setdefault("spec", {})
+    spec = obj["spec"] = obj.get("spec") or {}
     _pod_spec(spec)
     for container in [*_list(spec, "containers"), *_list(spec, "initContainers")]:
         _requests_from_limits(container)
@@ -50,7 +50,8 @@ def pod(obj: Object) -> None:
 
 def template(obj: Object) -> None:
     """A PodTemplateSpec."""
-    _pod_spec(obj.setdefault("spec", {}))
+    spec = obj["spec"] = obj.get("spec") or {}
+    _pod_spec(spec)
 
 
 def admit(obj: Object, service_account: Object | None = None) -> None:
@@ -60,7 +61,7 @@ def admit(obj: Object, service_account: Object | None = None) -> None:
     without imagePullSecrets takes those of its account. Raises StatusError for an unknown
     priority class.
     """
-    spec = obj.setdefault("spec", {})
+    spec = obj["spec"] = obj.get("spec") or {}
     _fill_empty(spec, "serviceAccountName", "default")
     spec["serviceAccount"] = spec["serviceAccountName"]
     if service_account and not spec.get("imagePullSecrets"):
@@ -191,7 +192,8 @@ def _volume(volume: Object) -> None:
         _fill_empty(image, "pullPolicy", pull_policy(image.get("reference", "")))
     claim = (volume.get("ephemeral") or {}).get("volumeClaimTemplate")
     if claim:
-        _fill(claim.setdefault("spec", {}), "volumeMode", "Filesystem")
+        claim["spec"] = claim.get("spec") or {}
+        _fill(claim["spec"], "volumeMode", "Filesystem")
 
 
 def _field_refs(source: Object) -> None:

@@ -13,7 +13,7 @@ AFFINITY_SECONDS = 10_800
 
 
 def service(obj: Object) -> None:
-    spec = obj.setdefault("spec", {})
+    spec = obj["spec"] = obj.get("spec") or {}
     if not spec.get("type"):
         spec["type"] = "ClusterIP"
     _session_affinity(spec)

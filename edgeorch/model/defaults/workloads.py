@@ -7,7 +7,7 @@ from edgeorch.model.kinds import Object
 
 
 def deployment(obj: Object) -> None:
-    spec = obj.setdefault("spec", {})
+    spec = obj["spec"] = obj.get("spec") or {}
     if spec.get("replicas") is None:
         spec["replicas"] = 1
     strategy = spec["strategy"] = spec.get("strategy") or {}
@@ -22,11 +22,13 @@ def deployment(obj: Object) -> None:
         spec["revisionHistoryLimit"] = 10
     if spec.get("progressDeadlineSeconds") is None:
         spec["progressDeadlineSeconds"] = 600
-    pods.template(spec.setdefault("template", {}))
+    spec["template"] = spec.get("template") or {}
+    pods.template(spec["template"])
 
 
 def replica_set(obj: Object) -> None:
-    spec = obj.setdefault("spec", {})
+    spec = obj["spec"] = obj.get("spec") or {}
     if spec.get("replicas") is None:
         spec["replicas"] = 1
-    pods.template(spec.setdefault("template", {}))
+    spec["template"] = spec.get("template") or {}
+    pods.template(spec["template"])

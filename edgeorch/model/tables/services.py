@@ -85,14 +85,12 @@ def _subsets(subsets: list[Object]) -> str:
         return "<none>"
     found = []
     for subset in subsets:
-        ips = [address.get("ip", "") for address in subset.get("addresses") or []]
+        ips = [address.get("ip") or "" for address in subset.get("addresses") or []]
         ports = subset.get("ports") or []
         if not ports:
             found += ips
-        for port in ports:
-            found += [
-                f"[{ip}]:{port['port']}" if ":" in ip else f"{ip}:{port['port']}" for ip in ips
-            ]
+        for number in (port.get("port") or 0 for port in ports):
+            found += [f"[{ip}]:{number}" if ":" in ip else f"{ip}:{number}" for ip in ips]
     return _some(found)
 
 

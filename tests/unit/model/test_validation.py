@@ -134,8 +134,8 @@ SERVICES: list[Any] = [
             "spec.ports[1].name: Required value",
             (
                 "spec.ports[1]: Duplicate value:"
-                ' {"AppProtocol":null,"Name":"","NodePort":0,"Port":80,'
-                '"Protocol":"TCP","TargetPort":0}'
+                ' {"Name":"","Protocol":"TCP","AppProtocol":null,'
+                '"Port":80,"TargetPort":0,"NodePort":0}'
             ),
         ],
         id="two ports",
