@@ -111,7 +111,7 @@ def _scan(file: BinaryIO) -> dict[str, _Member]:
                 if len(members) > _MEMBERS:
                     raise errors.BadArchive(f"more than {_MEMBERS} members")
     except (tarfile.TarError, UnicodeError, ValueError) as error:
-        raise errors.BadArchive(f"not a tar archive: {error}") from error
+        raise errors.BadArchive(f"cannot read it as a tar archive: {error}") from error
     return members
 
 

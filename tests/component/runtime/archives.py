@@ -15,7 +15,22 @@ from typing import Any
 
 from edgeorch.runtime import images
 
-APPLETS = ["sh", "sleep", "echo", "cat", "true", "false", "id", "pwd", "env", "yes", "kill", "seq"]
+APPLETS = [
+    "sh",
+    "sleep",
+    "echo",
+    "cat",
+    "true",
+    "false",
+    "id",
+    "pwd",
+    "env",
+    "yes",
+    "kill",
+    "seq",
+    "stty",
+    "tty",
+]
 
 
 def sha256(data: bytes) -> str:
@@ -59,8 +74,9 @@ def busybox_layer() -> bytes:
     return layer(files, {f"bin/{name}": "busybox" for name in APPLETS})
 
 
-def extra_layer() -> bytes:
-    return layer({"etc/extra": b"second layer\n"})
+def extra_layer(mark: str = "") -> bytes:
+    """The second layer; `mark` makes it one that no other test has put into the store."""
+    return layer({"etc/extra": f"second layer {mark}\n".encode()})
 
 
 def config(layers: list[bytes]) -> bytes:
@@ -91,9 +107,11 @@ def _descriptor(media_type: str, data: bytes, **more: Any) -> dict[str, Any]:
     return {"mediaType": media_type, "digest": sha256(data), "size": len(data), **more}
 
 
-def oci_members(name: str, *, nested: bool = False, gzipped: bool = True) -> dict[str, bytes]:
+def oci_members(
+    name: str, *, nested: bool = False, gzipped: bool = True, mark: str = ""
+) -> dict[str, bytes]:
     """An OCI layout; `nested` puts the manifest behind an index with a foreign platform."""
-    plain = [busybox_layer(), extra_layer()]
+    plain = [busybox_layer(), extra_layer(mark)]
     packed = [gzip.compress(data, mtime=0) for data in plain] if gzipped else plain
     suffix = "+gzip" if gzipped else ""
     kind = "application/vnd.oci.image"
@@ -139,8 +157,8 @@ def oci(path: Path, name: str, *, nested: bool = False, gzipped: bool = True) ->
     return _write_tar(path, oci_members(name, nested=nested, gzipped=gzipped))
 
 
-def docker_members(*names: str, gzipped: bool = False) -> dict[str, bytes]:
-    plain = [busybox_layer(), extra_layer()]
+def docker_members(*names: str, gzipped: bool = False, mark: str = "") -> dict[str, bytes]:
+    plain = [busybox_layer(), extra_layer(mark)]
     configuration = config(plain)
     config_name = sha256(configuration)[7:] + ".json"
     members: dict[str, bytes] = {}

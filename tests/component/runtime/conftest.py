@@ -19,7 +19,8 @@ BUSYBOX = "docker.io/library/busybox:latest"
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "/component/runtime/" in str(item.path):
+        used = set(getattr(item, "fixturenames", ()))
+        if "/component/runtime/" in str(item.path) and used & {"containerd", "own"}:
             item.add_marker(pytest.mark.system)
 
 
