@@ -30,7 +30,7 @@ _SOCKET_NAME = re.compile(rf"{_SHIM_SOCKETS}/[0-9a-f]{{64}}\b")
 
 def down(device: Device) -> None:
     bundles = _bundles(device)
-    sockets = _shim_sockets(device)
+    sockets = shim_sockets(device)
     fifos = _ctr_fifos(device)
     _kill(device)
     for point in kernel.beneath(kernel.mounts(), [device.run, device.data]):
@@ -114,7 +114,7 @@ def _ctr_fifos(device: Device) -> set[Path]:
     return {path for path in found if path.is_relative_to(_CTR_FIFOS)}
 
 
-def _shim_sockets(device: Device) -> set[Path]:
+def shim_sockets(device: Device) -> set[Path]:
     """Unix sockets are listed where they were made; bundles name those of dead shims."""
     text = ""
     if kernel.netns_exists(device.netns):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scripts.lablib import device as devices
-from scripts.lablib import kernel
+from scripts.lablib import kernel, teardown
 
 from . import lab as labs
 
@@ -30,12 +30,13 @@ def traces(lab: labs.Lab) -> set[str]:
     return found | ({str(lock)} if lock.exists() else set())
 
 
-def shared_places() -> set[str]:
-    """Names in the directories that containerd keeps for all its instances together."""
-    found = set()
-    for top in ("s", "fifo", "runc"):
+def shared_traces(lab: labs.Lab) -> set[Path]:
+    """What the device has in the directories that all instances of containerd share."""
+    found = teardown.shim_sockets(lab.device)
+    for top in ("fifo", "runc"):
         for directory, inner, files in os.walk(Path("/run/containerd") / top):
-            found |= {f"{directory}/{name}" for name in (*inner, *files)}
+            names = (name for name in (*inner, *files) if lab.name in name)
+            found |= {Path(directory) / name for name in names}
     return found
 
 
@@ -119,14 +120,14 @@ def test_an_unknown_key_fails_with_its_name(new_lab: NewLab, tmp_path: Path) -> 
 
 
 def test_down_leaves_nothing_of_a_working_device(new_lab: NewLab, images: dict[str, Path]) -> None:
-    places = shared_places()
     lab = new_lab()
     run_containers(lab, images)
+    shared = shared_traces(lab)
     assert traces(lab)
+    assert {path.parts[3] for path in shared} == {"s", "fifo", "runc"}
     lab.down()
     assert traces(lab) == set()
-    # Shim sockets have no telling names; no other device runs while this test does.
-    assert shared_places() - places == set()
+    assert not {path for path in shared if path.exists()}
 
 
 def _crash(lab: labs.Lab) -> None:
