@@ -72,7 +72,13 @@ def test_the_canonical_form_is_stable_and_keeps_the_amount(text: str) -> None:
 
 @given(st.integers(-(10**15), 10**15), st.sampled_from(["", "m", "k", "Ki", "Gi"]))
 def test_amounts_are_exact(number: int, suffix: str) -> None:
-    factor = {"": 1, "m": fractions.Fraction(1, 1000), "k": 1000, "Ki": 1024, "Gi": 1024**3}
+    factor: dict[str, fractions.Fraction | int] = {
+        "": 1,
+        "m": fractions.Fraction(1, 1000),
+        "k": 1000,
+        "Ki": 1024,
+        "Gi": 1024**3,
+    }
     amount = quantity.parse(f"{number}{suffix}").nano
     expected = number * factor[suffix] * quantity.NANO
     capped = min(expected, (2**63 - 1) * quantity.NANO) if suffix.endswith("i") else expected
