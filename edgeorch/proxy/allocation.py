@@ -3,6 +3,7 @@
 The store calls `admit` after validation and `settle` when the write has succeeded or failed, both
 without awaiting in between, so no two Services ever hold the same address or port. What a Service
 holds can be read from the object itself; the pools only mirror it and are filled by `load`.
+What an update leaves out has been carried over from the old object before (model.lifecycle).
 Semantics and wording follow Kubernetes' Service registry (pkg/registry/core/service/storage).
 """
 
@@ -66,8 +67,6 @@ class ServiceAllocator:
 
     def admit(self, new: Object, old: Object | None) -> None:
         """Complete `new` in place with what it needs. Raises StatusError and then holds nothing."""
-        if old is not None:
-            carry_over(new, old)
         before = held(old) if old is not None else NOTHING
         taken_ips: list[str] = []
         taken_ports: list[int] = []
@@ -219,36 +218,6 @@ def held(service: Object) -> Held:
     if _needs_health_check(spec) and spec.get("healthCheckNodePort"):
         ports.add(spec["healthCheckNodePort"])
     return ips, frozenset(ports)
-
-
-def carry_over(new: Object, old: Object) -> None:
-    """What a replacement left out stays as allocated; what the new type cannot have goes."""
-    spec, former = new["spec"], old.get("spec") or {}
-    if _has_cluster_ip(spec) and _has_cluster_ip(former):
-        if not spec.get("clusterIP") and not spec.get("clusterIPs"):
-            spec["clusterIP"] = former.get("clusterIP", "")
-            spec["clusterIPs"] = list(former.get("clusterIPs") or [])
-    elif not _has_cluster_ip(spec):
-        spec.pop("clusterIP", None)
-        spec.pop("clusterIPs", None)
-    if spec.get("type") in ("NodePort", "LoadBalancer"):
-        known = {
-            (port.get("protocol"), port.get("port")): port["nodePort"]
-            for port in former.get("ports") or []
-            if port.get("nodePort")
-        }
-        used = {port.get("nodePort") for port in spec.get("ports") or []}
-        for port in spec.get("ports") or []:
-            number = known.get((port.get("protocol"), port.get("port")))
-            if number and not port.get("nodePort") and number not in used:
-                port["nodePort"] = number
-    else:
-        for port in spec.get("ports") or []:
-            port.pop("nodePort", None)
-    if not _needs_health_check(spec):
-        spec.pop("healthCheckNodePort", None)
-    elif former.get("healthCheckNodePort") and not spec.get("healthCheckNodePort"):
-        spec["healthCheckNodePort"] = former["healthCheckNodePort"]
 
 
 def _has_cluster_ip(spec: Object) -> bool:
