@@ -72,16 +72,12 @@ def test_the_canonical_form_is_stable_and_keeps_the_amount(text: str) -> None:
 
 @given(st.integers(-(10**15), 10**15), st.sampled_from(["", "m", "k", "Ki", "Gi"]))
 def test_amounts_are_exact(number: int, suffix: str) -> None:
-    factor: dict[str, fractions.Fraction | int] = {
-        "": 1,
-        "m": fractions.Fraction(1, 1000),
-        "k": 1000,
-        "Ki": 1024,
-        "Gi": 1024**3,
-    }
+    written = {"": 1, "k": 1000, "Ki": 1024, "Gi": 1024**3}.get(suffix)
+    factor = fractions.Fraction(written) if written else fractions.Fraction(1, 1000)
     amount = quantity.parse(f"{number}{suffix}").nano
-    expected = number * factor[suffix] * quantity.NANO
-    capped = min(expected, (2**63 - 1) * quantity.NANO) if suffix.endswith("i") else expected
+    expected = number * factor * quantity.NANO
+    largest = fractions.Fraction((2**63 - 1) * quantity.NANO)
+    capped = min(expected, largest) if suffix.endswith("i") else expected
     assert fractions.Fraction(amount) == (capped if number > 0 else amount)
     if number <= 0 and abs(expected) < 2**63 * quantity.NANO:
         assert amount == expected
