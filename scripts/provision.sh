@@ -58,7 +58,7 @@ debian_install() { # PACKAGE...
 debian_programs() {
     local pair missing=()
     for pair in "$@"; do
-        have "${pair%%:*}" || missing+=("${pair#*:}")
+        have "${pair%%:*}" || [[ " ${missing[*]-} " == *" ${pair#*:} "* ]] || missing+=("${pair#*:}")
     done
     [ ${#missing[@]} -eq 0 ] || debian_install "${missing[@]}"
 }

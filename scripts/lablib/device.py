@@ -18,6 +18,9 @@ from typing import Any
 RUN = Path("/run/edgeorch-lab")
 DATA = Path("/var/lib/edgeorch-lab")
 
+# The lock under which addresses are given out; no device can have this name.
+ADDRESSES = "_addresses"
+
 # RFC 2544's benchmarking range: never routed, so a device can clash with no real network.
 UPLINKS = ipaddress.ip_network("198.18.0.0/15")
 LINK_PREFIX = 30

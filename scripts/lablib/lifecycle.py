@@ -39,10 +39,13 @@ _CONTAINERD_PROGRAMS = ("containerd", "containerd-shim-runc-v2", "ctr", "runc")
 @contextlib.contextmanager
 def locked(name: str) -> Iterator[None]:
     """One lab command at a time on a device. The file may be removed by its holder."""
-    devices.RUN.mkdir(parents=True, exist_ok=True)
     path = devices.RUN / f".{name}.lock"
     while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        devices.RUN.mkdir(parents=True, exist_ok=True)
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:  # the last device's `down` took the directory
+            continue
         fcntl.flock(fd, fcntl.LOCK_EX)
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(fd), path.stat()):
@@ -73,6 +76,7 @@ def up(device: Device, config: Path | None, containerd_dir: str | None) -> None:
     record = device.load()
     directory = _containerd_directory(containerd_dir, record.get("containerd_dir"))
     override = settings.checked_override(_yaml(config) if config else None)
+    _refuse_change(device, config, directory, record)
     device.run.mkdir(parents=True, exist_ok=True)
     device.data.mkdir(parents=True, exist_ok=True)
     _network(device)
@@ -87,6 +91,17 @@ def up(device: Device, config: Path | None, containerd_dir: str | None) -> None:
     start(device)
 
 
+def _refuse_change(
+    device: Device, config: Path | None, directory: str | None, record: dict[str, object]
+) -> None:
+    """What runs keeps what it was started with; saying nothing would pass for having changed it."""
+    if config and kernel.read_pid(device.pid_file("edgeorch")) is not None:
+        raise LabError(f"cannot change the configuration of {device.name} while it runs: stop it")
+    running = kernel.read_pid(device.pid_file("containerd")) is not None
+    if running and directory != record.get("containerd_dir"):
+        raise LabError(f"cannot change the containerd of {device.name} while it runs: down it")
+
+
 def start(device: Device) -> None:
     record = device.load()
     if not device.config.exists() or not kernel.netns_exists(device.netns):
@@ -96,7 +111,7 @@ def start(device: Device) -> None:
     if kernel.read_pid(device.pid_file("edgeorch")) is None:
         command = [str(PYTHON), "-m", "edgeorch", "--config", str(device.config), "serve"]
         _spawn(device, "edgeorch", command, record.get("containerd_dir"))
-    _await_ready(device, record["health"])
+    _await_ready(device, record.get("health") or settings.edgeorch_settings(device)["health"])
 
 
 def stop(device: Device, number: signal.Signals) -> None:
@@ -147,7 +162,7 @@ def _network(device: Device) -> None:
     """The device's namespace and a tiny one with its only neighbour; neither leads elsewhere."""
     if kernel.netns_exists(device.netns) and kernel.netns_exists(device.lan):
         return
-    with locked("addresses"):
+    with locked(devices.ADDRESSES):
         others = [other for other in devices.existing() if other != device]
         taken = [address for other in others if (address := other.load().get("address"))]
         address, neighbour = devices.uplink(device.name, taken)

@@ -61,7 +61,7 @@ def tidy(device: Device) -> None:
     (devices.RUN / f".{device.name}.lock").unlink(missing_ok=True)
     if devices.existing():
         return
-    (devices.RUN / ".addresses.lock").unlink(missing_ok=True)
+    (devices.RUN / f".{devices.ADDRESSES}.lock").unlink(missing_ok=True)
     made = (_SHIM_SOCKETS, _RUNC_ROOT, _CTR_FIFOS, _RUNC_ROOT.parent)
     for shared in (devices.RUN, devices.DATA, *made):
         with contextlib.suppress(OSError):
