@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from edgeorch.lib import clock, tasks
+from edgeorch.lib import tasks
 from edgeorch.model import kinds
 from edgeorch.net import network
 from edgeorch.proxy import allocation, services
-from edgeorch.store import database, objects
+from edgeorch.store import objects
 from tests.component.net import conftest, pods
+from tests.component.store import conftest as stores
 
 pytestmark = pytest.mark.system
 
@@ -26,18 +27,13 @@ NODE = "device"
 
 @pytest.fixture
 async def store(tmp_path: pathlib.Path) -> AsyncIterator[objects.Objects]:
-    db = database.Database(tmp_path / "store.db")
-    await db.open()
-    made = objects.Objects(db, kinds.Registry(), clock.SystemClock())
-    await made.load()
-    made.allocate_with(
-        "services",
-        allocation.ServiceAllocator("10.43.0.0/16", (30000, 32767), random.Random(1).randrange),
-    )
-    await made.create("namespaces", {"apiVersion": "v1", "kind": "Namespace",
-                                     "metadata": {"name": "default"}})  # fmt: skip
-    yield made
-    await db.close()
+    async with stores.opened(tmp_path / "store.db") as made:
+        made.allocate_with(
+            "services",
+            allocation.ServiceAllocator("10.43.0.0/16", (30000, 32767), random.Random(1).randrange),
+        )
+        await made.create("namespaces", stores.namespace("default"))
+        yield made
 
 
 @contextlib.asynccontextmanager
@@ -106,9 +102,11 @@ async def answers(address: str, port: int, wanted: str | None) -> float:
     async with asyncio.timeout(5):
         while True:
             try:
-                found: str | None = await pods.ask(None, address, port, seconds=1)
+                found: str | None = await pods.ask(None, address, port, seconds=0.3)
             except ConnectionRefusedError:
                 found = None
+            except TimeoutError:
+                found = "nobody"
             if found == wanted:
                 return time.perf_counter() - started
             await asyncio.sleep(0.002)
