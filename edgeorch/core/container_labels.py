@@ -36,6 +36,7 @@ STARTED = PREFIX + "started"
 ENDED = PREFIX + "ended"
 _LAST = PREFIX + "last"
 STOP_SIGNAL = PREFIX + "stop-signal"
+CGROUP = PREFIX + "cgroup"
 
 MAX_ID = 76
 _ID = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
@@ -63,6 +64,7 @@ class Birth:
     accepted_at: float
     created_at: float
     stop_signal: str = ""
+    cgroup: str = ""
     last: Exit | None = None
 
 
@@ -91,6 +93,7 @@ def encode(birth: Birth) -> dict[str, str]:
         _ACCEPTED: f"{birth.accepted_at:.3f}",
         _CREATED: f"{birth.created_at:.3f}",
         STOP_SIGNAL: birth.stop_signal,
+        CGROUP: birth.cgroup,
     }
     if birth.last is not None:
         found[_LAST] = encode_exit(birth.last)

@@ -1,0 +1,278 @@
+"""The node agent: pods bound to this device become containers, and what is seen becomes status.
+
+Owns one worker for each pod (by uid) and everything they share. At start it lists containerd,
+adopts what belongs to a stored pod, and has workers end what belongs to none; then it follows the
+store. It never polls: pods, ConfigMaps and Secrets come by watch, containers by events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgeorch.agent import (
+    checks,
+    creation,
+    endings,
+    executor,
+    gc,
+    images,
+    machine,
+    node,
+    observer,
+    pod_worker,
+    sandboxes,
+    status,
+    users,
+    voice,
+    volumes,
+)
+from edgeorch.core import pod_plan, restarts
+from edgeorch.lib import backoff, tasks
+from edgeorch.model import kinds, views
+from edgeorch.store import watch
+
+if TYPE_CHECKING:
+    import pathlib
+
+    from edgeorch.agent import ports
+    from edgeorch.agent.settings import Settings
+    from edgeorch.core.observed import Container
+    from edgeorch.lib import clock as clocks
+    from edgeorch.store import recorder
+    from edgeorch.store.objects import Objects
+    from edgeorch.store.stored import Stored
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """containerd, as the agent uses it."""
+
+    containers: ports.Containers
+    events: ports.Events
+    images: ports.Images
+    output: ports.Output
+    execs: ports.Execs
+    root_files: ports.RootFiles
+    puller: ports.Puller | None = None
+
+
+class Agent:
+    def __init__(
+        self,
+        objects: Objects,
+        events: recorder.Log,
+        runtime: Runtime,
+        network: ports.Network,
+        clock: clocks.Clock,
+        settings: Settings,
+        withdrawal: ports.Withdrawal | None = None,
+    ) -> None:
+        self._objects = objects
+        self._settings = settings
+        self._facts = machine.read()
+        self._network = network
+        self._workers: dict[str, pod_worker.PodWorker] = {}
+        self._group: asyncio.TaskGroup | None = None
+        crash_loop = backoff.Policy(
+            restarts.CRASH_LOOP.initial, restarts.CRASH_LOOP.factor, settings.crash_loop_ceiling
+        )
+        self._policy = pod_plan.Policy(crash_loop)
+        self._status = status.StatusWriter(objects, network, clock, crash_loop)
+        details = endings.Endings(self._message_path, self._log_path, self._spec_of, runtime.output)
+        self.observer = observer.Observer(
+            runtime.containers, runtime.events, details, clock, self._facts.boot_id
+        )
+        self._shop = self._make_shop(runtime, events, clock, withdrawal)
+        self._node = node.NodeKeeper(
+            objects, network, runtime.images, self.observer, clock, settings, self._facts
+        )
+        self.observer.on_change = self._container_changed
+        self.observer.on_image = self._image_changed
+
+    def _make_shop(
+        self,
+        runtime: Runtime,
+        events: recorder.Log,
+        clock: clocks.Clock,
+        withdrawal: ports.Withdrawal | None,
+    ) -> executor.Workshop:
+        settings, network = self._settings, self._network
+        boxes = sandboxes.Sandboxes(network, settings, machine.Cgroups(self._facts))
+        shelf = volumes.Volumes(self._objects, settings)
+        return executor.Workshop(
+            objects=self._objects,
+            containers=runtime.containers,
+            observer=self.observer,
+            network=network,
+            output=runtime.output,
+            sandboxes=boxes,
+            volumes=shelf,
+            images=images.ImageKeeper(runtime.images, runtime.puller, clock),
+            maker=creation.Maker(
+                runtime.containers,
+                self._objects,
+                boxes,
+                shelf,
+                users.Users(runtime.root_files),
+                network,
+                settings,
+                self._facts,
+            ),
+            checks=checks.Checks(runtime.execs),
+            withdrawal=withdrawal,
+            voice=voice.Voice(events.recorder("kubelet", on_node=True)),
+            clock=clock,
+            settings=settings,
+        )
+
+    def health(self) -> str | None:
+        """Why pods cannot be run, or None."""
+        return self.observer.health()
+
+    def pods(self) -> set[str]:
+        """Uids of the pods there is still something to do for."""
+        return set(self._workers)
+
+    # --- life -----------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """For ever. The network has been started before."""
+        await asyncio.to_thread(self._shop.sandboxes.prepare)
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            group.create_task(tasks.supervise("observer", self.observer.run))
+            group.create_task(tasks.supervise("node", self._node.run))
+            await self.observer.listed.wait()
+            group.create_task(tasks.supervise("pods", self._follow_pods))
+            for kind in (kinds.CONFIG_MAP, kinds.SECRET):
+                follow = functools.partial(self._follow_references, kind)
+                group.create_task(tasks.supervise(kind.plural, follow))
+
+    async def _follow_pods(self) -> None:
+        while True:
+            try:
+                async with self._objects.watch(kinds.POD.resource) as changes:
+                    await self._take_stock()
+                    async for batch in changes:
+                        for event in batch:
+                            self._pod_changed(event)
+            except watch.Expired:
+                log.info("Fell behind the changes of pods; taking stock again")
+
+    async def _take_stock(self) -> None:
+        """Compare everything that is there with everything that is wanted."""
+        mine = [stored.view(views.Pod) for stored in self._objects.list(kinds.POD.resource).items]
+        mine = [pod for pod in mine if pod.spec.node_name == self._settings.node_name]
+        wanted = {pod.metadata.uid for pod in mine}
+        for uid, worker in self._workers.items():
+            if uid not in wanted:
+                worker.lost()
+        for pod in mine:
+            self._offer(pod)
+        await self._end_orphans(wanted)
+
+    async def _end_orphans(self, wanted: set[str]) -> None:
+        shop = self._shop
+        for uid, identity in self.observer.pods().items():
+            if uid not in wanted and uid not in self._workers:
+                containers = self.observer.pod(uid)
+                log.info("Ending %s/%s (%s): no such pod", identity.namespace, identity.name, uid)
+                self._offer(gc.orphan(identity, containers))
+                self._workers[uid].lost()
+        await gc.sweep(wanted | self._workers.keys(), shop, self._network)
+
+    def _pod_changed(self, event: watch.Event) -> None:
+        pod = event.stored.view(views.Pod)
+        if pod.spec.node_name != self._settings.node_name:
+            return
+        if event.type == watch.DELETED:
+            worker = self._workers.get(pod.metadata.uid)
+            if worker is not None:
+                worker.lost()
+            return
+        self._offer(pod)
+
+    def _offer(self, pod: views.Pod) -> None:
+        uid = pod.metadata.uid
+        worker = self._workers.get(uid)
+        if worker is not None:
+            worker.offer(pod)
+            return
+        if self._group is None:
+            raise RuntimeError("the agent is not running")
+        worker = pod_worker.PodWorker(self._shop, self._status, self._policy, pod)
+        self._workers[uid] = worker
+        self._group.create_task(self._work(uid, worker), name=f"pod {pod.metadata.name}")
+
+    async def _work(self, uid: str, worker: pod_worker.PodWorker) -> None:
+        """A worker that fails starts again from what is there; its pod must not fell the others."""
+        failures = 0
+        while True:
+            try:
+                await worker.run()
+                break
+            except Exception:
+                log.exception("Work on pod %s failed; starting again", worker.pod.metadata.name)
+                await asyncio.sleep(tasks.RESTARTS.delay(failures))
+                failures += 1
+        del self._workers[uid]
+
+    # --- what wakes workers ---------------------------------------------------------------------
+
+    def _container_changed(self, uid: str) -> None:
+        worker = self._workers.get(uid)
+        if worker is not None:
+            worker.look()
+
+    def _image_changed(self, name: str) -> None:
+        self._shop.images.appeared(name)
+        self._node.look()
+        for worker in self._workers.values():
+            worker.retry("image/")
+
+    async def _follow_references(self, kind: kinds.Kind) -> None:
+        """Volumes and environments that name a changed object are looked at again."""
+        while True:
+            try:
+                async with self._objects.watch(kind.resource) as changes:
+                    for worker in self._workers.values():
+                        worker.look()
+                    async for batch in changes:
+                        for event in batch:
+                            self._reference_changed(kind, event.stored)
+            except watch.Expired:
+                continue
+
+    def _reference_changed(self, kind: kinds.Kind, stored: Stored) -> None:
+        for worker in self._workers.values():
+            same = worker.pod.metadata.namespace == stored.namespace
+            if same and (kind.resource, stored.name) in worker.references:
+                worker.retry("volumes")
+                worker.retry("create/")
+
+    # --- paths for endings ----------------------------------------------------------------------
+
+    def _message_path(self, uid: str, container: Container) -> pathlib.Path:
+        return self._shop.maker.message_path(uid, container)
+
+    def _log_path(self, uid: str, container: Container) -> pathlib.Path:
+        identity = self.observer.pods().get(uid)
+        meta = views.Meta(
+            uid=uid,
+            name=identity.name if identity else "",
+            namespace=identity.namespace if identity else "",
+        )
+        return self._shop.maker.log_path(meta, container.name, container.attempt)
+
+    def _spec_of(self, uid: str, name: str) -> views.Container | None:
+        worker = self._workers.get(uid)
+        if worker is None:
+            return None
+        every = pod_plan.containers_of(worker.pod)
+        return next((spec for spec, _ in every if spec.name == name), None)

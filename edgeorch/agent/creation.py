@@ -1,0 +1,225 @@
+"""Making one container: everything its OCI spec and its labels say, gathered and written down."""
+
+from __future__ import annotations
+
+import asyncio
+import pathlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgeorch.agent import images, machine, users, volumes
+from edgeorch.core import cgroups, container_labels, env, oci_spec, pod_files, pod_plan, qos
+from edgeorch.lib import json
+from edgeorch.model import kinds, views
+
+if TYPE_CHECKING:
+    from edgeorch.agent import ports
+    from edgeorch.agent.sandboxes import Sandboxes
+    from edgeorch.agent.settings import Settings
+    from edgeorch.core.observed import Container, Exit, Kind
+    from edgeorch.store.objects import Objects
+
+
+_SHM = "/dev/shm"  # noqa: S108
+
+
+class CreateError(Exception):
+    """Why a container cannot be made; `reason` is the waiting reason."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be made."""
+
+    pod: views.Pod
+    container: views.Container
+    kind: Kind
+    attempt: int
+    crashes: int
+    image: images.Ready
+    sandbox: str
+    """Token."""
+    pod_ip: str
+    accepted_at: float
+    last: Exit | None
+
+
+class Maker:
+    def __init__(
+        self,
+        containers: ports.Containers,
+        objects: Objects,
+        sandboxes: Sandboxes,
+        shelf: volumes.Volumes,
+        accounts: users.Users,
+        network: ports.Network,
+        settings: Settings,
+        facts: machine.Facts,
+    ) -> None:
+        self._containers = containers
+        self._objects = objects
+        self._sandboxes = sandboxes
+        self._volumes = shelf
+        self._users = accounts
+        self._network = network
+        self._settings = settings
+        self._facts = facts
+
+    def message_path(self, uid: str, container: Container) -> pathlib.Path:
+        return self._message_path(uid, container.name, container.attempt)
+
+    def log_path(self, identity: views.Meta, name: str, attempt: int) -> pathlib.Path:
+        folder = f"{identity.namespace}_{identity.name}_{identity.uid}"
+        return self._settings.log_dir / folder / name / f"{attempt}.log"
+
+    def env_facts(self, pod: views.Pod, pod_ip: str) -> env.Facts:
+        host_ip = self._network.node_addresses.internal
+        allocatable = {
+            "cpu": str(self._facts.cpus),
+            "memory": str(self._facts.memory_bytes),
+        }
+        if pod.spec.host_network:
+            pod_ip = host_ip
+        return env.Facts(self._settings.node_name, host_ip, pod_ip, allocatable)
+
+    async def create(self, order: Order, created_at: float) -> tuple[str, dict[str, str]]:
+        """Id and labels of the new container. Raises CreateError, ContainerdError."""
+        uid = order.pod.metadata.uid
+        id_ = container_labels.container_id(uid, order.container.name, order.attempt)
+        tier = qos.qos_class(order.pod.spec)
+        group = f"{cgroups.pod_path(self._settings.cgroup_root, tier, uid)}/{id_}"
+        spec = await self._spec(order, tier, group)
+        labels = container_labels.encode(self._birth(order, group, created_at))
+        await self._containers.create(
+            id_,
+            image=order.image.ref,
+            chain_id=order.image.config.chain_id,
+            spec=json.encode(spec),
+            labels=labels,
+        )
+        return id_, labels
+
+    async def _spec(self, order: Order, tier: str, group: str) -> kinds.Object:
+        pod, container, config = order.pod, order.container, order.image.config
+        try:
+            variables = env.variables(
+                pod,
+                container,
+                self._volumes.lookup(pod.metadata.namespace),
+                self.env_facts(pod, order.pod_ip),
+                env.service_variables(self._services(pod)),
+            )
+            accounts = await self._users.accounts(config.chain_id)
+            user = users.resolve(pod, container, config.user, accounts)
+        except env.ConfigError as error:
+            raise CreateError("CreateContainerConfigError", str(error)) from error
+        except users.UserError as error:
+            reason = (
+                "CreateContainerConfigError" if "runAs" in str(error) else "CreateContainerError"
+            )
+            raise CreateError(reason, str(error)) from error
+        expanded = _expanded(container, variables)
+        try:
+            mounts = await asyncio.to_thread(self._mounts, order)
+            return oci_spec.build(
+                expanded,
+                oci_spec.Image(config.entrypoint, config.cmd, config.env, config.working_dir),
+                variables,
+                user,
+                self._surroundings(order, tier, group, mounts),
+                machine.oci_machine(self._facts),
+            )
+        except (oci_spec.SpecError, volumes.VolumeError, OSError) as error:
+            raise CreateError("CreateContainerError", str(error)) from error
+
+    def _surroundings(
+        self, order: Order, tier: str, group: str, mounts: list[oci_spec.Mount]
+    ) -> oci_spec.Surroundings:
+        spec, uid = order.pod.spec, order.pod.metadata.uid
+        score = qos.oom_score_adj(order.container, tier, self._facts.memory_bytes)
+        return oci_spec.Surroundings(
+            pod_uid=uid,
+            hostname=pod_files.hostname(order.pod, self._settings.node_name),
+            cgroups_path=group,
+            network="" if spec.host_network else str(self._settings.run_dir / "netns" / uid),
+            ipc="" if spec.host_ipc else str(self._sandboxes.path(uid) / "ipc"),
+            host_network=spec.host_network,
+            host_pid=spec.host_pid,
+            host_ipc=spec.host_ipc,
+            mounts=tuple(mounts),
+            oom_score_adj=max(score, self._facts.oom_floor),
+        )
+
+    def _mounts(self, order: Order) -> list[oci_spec.Mount]:
+        pod, uid = order.pod, order.pod.metadata.uid
+        folder = self._sandboxes.path(uid)
+        shm = _SHM if pod.spec.host_ipc else str(folder / "shm")
+        found = [
+            oci_spec.Mount(shm, _SHM),
+            oci_spec.Mount(str(folder / "resolv.conf"), "/etc/resolv.conf"),
+            oci_spec.Mount(str(folder / "hostname"), "/etc/hostname"),
+            oci_spec.Mount(str(folder / "hosts"), "/etc/hosts"),
+        ]
+        message = self._message_path(uid, order.container.name, order.attempt)
+        message.parent.mkdir(parents=True, exist_ok=True)
+        message.write_bytes(b"")
+        message.chmod(0o666)
+        found.append(oci_spec.Mount(str(message), order.container.termination_message_path))
+        return found + self._volumes.mounts(pod, order.container)
+
+    def _message_path(self, uid: str, name: str, attempt: int) -> pathlib.Path:
+        return self._settings.pods_dir / uid / "containers" / name / str(attempt)
+
+    def _birth(self, order: Order, group: str, created_at: float) -> container_labels.Birth:
+        meta = order.pod.metadata
+        return container_labels.Birth(
+            pod_uid=meta.uid,
+            pod_name=meta.name,
+            pod_namespace=meta.namespace,
+            name=order.container.name,
+            kind=order.kind,
+            attempt=order.attempt,
+            spec_hash=pod_plan.spec_hash(order.container),
+            sandbox=order.sandbox,
+            boot=self._facts.boot_id,
+            image=order.image.ref,
+            image_id=_image_id(order.image),
+            crashes=order.crashes,
+            accepted_at=order.accepted_at,
+            created_at=created_at,
+            stop_signal=order.image.config.stop_signal,
+            cgroup=group,
+            last=order.last,
+        )
+
+    def _services(self, pod: views.Pod) -> list[views.Service]:
+        found = []
+        own = pod.metadata.namespace
+        for namespace in dict.fromkeys(("default", own)):
+            for stored in self._objects.list(kinds.SERVICE.resource, namespace).items:
+                is_api = namespace == "default" and stored.name == "kubernetes"
+                if is_api or (namespace == own and pod.spec.enable_service_links):
+                    found.append(stored.view(views.Service))
+        return found
+
+
+def _image_id(image: images.Ready) -> str:
+    name = image.ref.partition("@")[0]
+    head, colon, tag = name.rpartition(":")
+    repository = head if colon and "/" not in tag else name
+    return f"{repository}@{image.digest}"
+
+
+def _expanded(container: views.Container, scope: dict[str, str]) -> views.Container:
+    """The container with `$(VAR)` in its command line replaced."""
+    import msgspec.structs  # the views are msgspec's
+
+    return msgspec.structs.replace(
+        container,
+        command=[env.expand(word, scope) for word in container.command],
+        args=[env.expand(word, scope) for word in container.args],
+    )

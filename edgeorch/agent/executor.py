@@ -1,0 +1,393 @@
+"""Carries out what was decided, one method for each action; every method can be repeated.
+
+Success shows in the observer or in the pod's memory, failure is raised; the worker turns it into a
+back-off, an event and a waiting reason (`failures.py`). Nothing is decided here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+import signal as signals
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, assert_never
+
+from edgeorch.agent import checks
+from edgeorch.agent.creation import Order
+from edgeorch.core import actions, container_labels, pod_plan, probe_state
+from edgeorch.core.observed import Exit, Hook, Kind, ProbeKind, State, Stop
+from edgeorch.lib import clock as clocks
+from edgeorch.model import errors as api_errors
+from edgeorch.model import kinds, views
+from edgeorch.runtime import errors
+
+if TYPE_CHECKING:
+    from edgeorch.agent import creation, images, ports, sandboxes, volumes
+    from edgeorch.agent.memory import Memory
+    from edgeorch.agent.observer import Observer
+    from edgeorch.agent.settings import Settings
+    from edgeorch.agent.voice import Voice
+    from edgeorch.core.actions import Action
+    from edgeorch.store.objects import Objects
+
+log = logging.getLogger(__name__)
+
+WITHDRAW_LIMIT = 1.0
+"""Seconds a pod's end waits for Services to let go of it."""
+_START_ERROR = 128
+_EPOCH = "1970-01-01T00:00:00Z"
+
+
+class StartFailed(Exception):
+    """The container was made but cannot run; it has ended with that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """Everything that work on pods needs; one for the agent."""
+
+    objects: Objects
+    containers: ports.Containers
+    observer: Observer
+    network: ports.Network
+    output: ports.Output
+    sandboxes: sandboxes.Sandboxes
+    volumes: volumes.Volumes
+    images: images.ImageKeeper
+    maker: creation.Maker
+    checks: checks.Checks
+    withdrawal: ports.Withdrawal | None
+    voice: Voice
+    clock: clocks.Clock
+    settings: Settings
+
+
+class Executor:
+    """Acts for one pod. `pod` is the newest state of it."""
+
+    def __init__(self, shop: Workshop, pod: views.Pod, memory: Memory) -> None:
+        self.pod = pod
+        self._shop = shop
+        self._memory = memory
+        self._changed = asyncio.Event()
+
+    async def perform(self, action: Action, wake: asyncio.Event) -> None:  # noqa: C901
+        match action:
+            case actions.EnsureSandbox():
+                await self._ensure_sandbox()
+            case actions.MountVolumes():
+                await self._mount_volumes(action)
+            case actions.EnsureImage():
+                await self._ensure_image(action)
+            case actions.CreateContainer():
+                await self._create(action)
+            case actions.StartContainer():
+                await self._start(action)
+            case actions.RunPostStart():
+                await self._post_start(action)
+            case actions.Probe():
+                await self._probe(action, wake)
+            case actions.Withdraw():
+                await self._withdraw()
+            case actions.BeginStop():
+                self._begin_stop(action)
+            case actions.RunPreStop():
+                await self._pre_stop(action)
+            case actions.Signal():
+                await self._signal(action)
+            case actions.Settle():
+                await self._settle(action.id)
+            case actions.RemoveContainer():
+                await self._remove(action.id)
+            case actions.TearDown():
+                await self._tear_down()
+            case actions.FinishDeletion():
+                await self._finish()
+            case _:
+                assert_never(action)
+
+    # --- making ready ---------------------------------------------------------------------------
+
+    async def _ensure_sandbox(self) -> None:
+        shop = self._shop
+        if any(c.sandbox != self._memory.token for c in shop.observer.pod(self.pod.metadata.uid)):
+            told = "Pod sandbox changed, it will be killed and re-created."
+            shop.voice.pod(self.pod, "Normal", "SandboxChanged", told)
+        self._memory.torn_down = False
+        self._memory.sandbox = await shop.sandboxes.ensure(self.pod, self._memory.token)
+
+    async def _mount_volumes(self, action: actions.MountVolumes) -> None:
+        ip = self._memory.sandbox.ip if self._memory.sandbox else ""
+        self._memory.torn_down = False
+        await self._shop.volumes.set_up(self.pod, self._shop.maker.env_facts(self.pod, ip))
+        self._memory.volumes = action.version
+
+    async def _ensure_image(self, action: actions.EnsureImage) -> None:
+        spec, kind = self._spec(action.name)
+        say = self._shop.voice.container(self.pod, action.name, kind)
+        uid = self.pod.metadata.uid
+        ready = await self._shop.images.ensure(uid, spec, self._auths(), say)
+        self._memory.images[action.name] = (action.attempt, ready)
+
+    def _auths(self) -> list[bytes]:
+        """The docker config of each pull secret that is there."""
+        lookup = self._shop.volumes.lookup(self.pod.metadata.namespace)
+        found = []
+        for ref in self.pod.spec.image_pull_secrets:
+            secret = lookup("secrets", ref.name)
+            data = secret.data if secret is not None else {}
+            keys = (".dockerconfigjson", ".dockercfg")
+            found += [data[key].encode() for key in keys if key in data]
+        return found
+
+    async def _create(self, action: actions.CreateContainer) -> None:
+        spec, kind = self._spec(action.name)
+        shop, memory = self._shop, self._memory
+        before = shop.observer.container(action.after) if action.after else None
+        _, image = memory.images[action.name]
+        order = Order(
+            pod=self.pod,
+            container=spec,
+            kind=kind,
+            attempt=action.attempt,
+            crashes=action.crashes,
+            image=image,
+            sandbox=memory.token,
+            pod_ip=memory.sandbox.ip if memory.sandbox else "",
+            accepted_at=memory.accepted_at,
+            last=before.exit if before else None,
+        )
+        id_, labels = await shop.maker.create(order, shop.clock.monotonic())
+        shop.observer.created(id_, labels)
+        say = shop.voice.container(self.pod, action.name, kind)
+        say("Normal", "Created", f"Created container: {action.name}")
+
+    async def _start(self, action: actions.StartContainer) -> None:
+        spec, kind = self._spec(action.name)
+        shop = self._shop
+        container = shop.observer.container(action.id)
+        if container is None or container.state is not State.CREATED:
+            return
+        path = shop.maker.log_path(self.pod.metadata, spec.name, container.attempt)
+        io = await shop.output.attach(action.id, path, terminal=spec.tty, stdin=spec.stdin)
+        say = shop.voice.container(self.pod, action.name, kind)
+        try:
+            pid = await shop.containers.start(action.id, io)
+        except (errors.Unavailable, errors.NotFound):
+            raise
+        except errors.AlreadyExists:
+            await shop.containers.delete_task(action.id, force=True)
+            raise
+        except errors.ContainerdError as error:
+            await self._could_not_start(action.id, str(error))
+            say("Warning", "Failed", f"Error: {error}")
+            raise StartFailed(str(error)) from error
+        at, shown = shop.clock.monotonic(), clocks.rfc3339(shop.clock.now())
+        shop.observer.running(action.id, pid, at, shown)
+        say("Normal", "Started", f"Started container {action.name}")
+        text = container_labels.encode_started(at, shown)
+        # The word of an ended or removed container comes too late and is not needed.
+        with contextlib.suppress(errors.NotFound):
+            await shop.containers.update_labels(action.id, {container_labels.STARTED: text})
+
+    async def _could_not_start(self, container_id: str, why: str) -> None:
+        shop = self._shop
+        ended = Exit(
+            code=_START_ERROR,
+            reason="StartError",
+            message=why,
+            started=_EPOCH,
+            finished=clocks.rfc3339(shop.clock.now()),
+            at=shop.clock.monotonic(),
+            container_id=container_id,
+        )
+        shop.observer.failed_to_start(container_id, ended)
+
+    # --- while it runs --------------------------------------------------------------------------
+
+    async def _post_start(self, action: actions.RunPostStart) -> None:
+        spec, kind = self._spec(action.name)
+        hook = spec.lifecycle.post_start if spec.lifecycle else None
+        if hook is None:
+            return
+        try:
+            well, told = await self._shop.checks.hook(hook, spec, action.id, self._ip())
+        except checks.Unknown as error:
+            well, told = False, str(error)
+        self._memory.hooks[action.id] = Hook.DONE if well else Hook.FAILED
+        if not well:
+            say = self._shop.voice.container(self.pod, action.name, kind)
+            say("Warning", "FailedPostStartHook", f"PostStartHook failed: {told}")
+
+    async def _probe(self, action: actions.Probe, wake: asyncio.Event) -> None:
+        """Until the verdict is final or the plan drops it."""
+        spec, kind = self._spec(action.name)
+        container = self._shop.observer.container(action.id)
+        probe = _probe_of(spec, action.kind)
+        if container is None or probe is None:
+            return
+        say = self._shop.voice.container(self.pod, action.name, kind)
+        begun = container.started_at or 0.0
+        delay = begun + probe.initial_delay_seconds - self._shop.clock.monotonic()
+        await asyncio.sleep(max(0.0, delay))
+        run = probe_state.Run()
+        loop = asyncio.get_running_loop()
+        while True:
+            tick = loop.time()
+            try:
+                well, told = await self._shop.checks.probe(probe, spec, action.id, self._ip())
+            except checks.Unknown as error:
+                log.debug("Cannot probe %s: %s", action.id, error)
+            else:
+                run = probe_state.advance(run, well)
+                said = probe_state.verdict(run, probe)
+                if not well:
+                    name = action.kind.value.capitalize()
+                    say("Warning", "Unhealthy", f"{name} probe failed: {told}")
+                if said is not None and self._judge(action, said):
+                    wake.set()
+                if said is not None and probe_state.ends_probing(action.kind, said):
+                    return
+            await asyncio.sleep(max(0.0, tick + probe.period_seconds - loop.time()))
+
+    def _judge(self, action: actions.Probe, said: bool) -> bool:
+        """Whether that is news."""
+        key = (action.id, action.kind)
+        before = self._memory.probes.get(key)
+        self._memory.probes[key] = said
+        return before is not said
+
+    # --- stopping -------------------------------------------------------------------------------
+
+    async def _withdraw(self) -> None:
+        sandbox = self._memory.sandbox
+        if self._shop.withdrawal is not None and sandbox is not None:
+            try:
+                async with asyncio.timeout(WITHDRAW_LIMIT):
+                    await self._shop.withdrawal.withdrawn(self.pod.metadata.uid, sandbox.ip)
+            except TimeoutError:
+                log.warning("Services still name %s; stopping it all the same", _name(self.pod))
+        self._memory.withdrawn = True
+
+    def _begin_stop(self, action: actions.BeginStop) -> None:
+        self._memory.stops[action.id] = Stop(self._shop.clock.monotonic())
+        if not self._memory.gone and action.message:
+            _, kind = self._spec(action.name)
+            say = self._shop.voice.container(self.pod, action.name, kind)
+            say("Normal", "Killing", action.message)
+
+    async def _pre_stop(self, action: actions.RunPreStop) -> None:
+        spec, kind = self._spec(action.name)
+        hook = spec.lifecycle.pre_stop if spec.lifecycle else None
+        try:
+            if hook is not None:
+                well, told = await self._shop.checks.hook(hook, spec, action.id, self._ip())
+                if not well:
+                    say = self._shop.voice.container(self.pod, action.name, kind)
+                    say("Warning", "FailedPreStopHook", f"PreStopHook failed: {told}")
+        except checks.Unknown as error:
+            log.info("Cannot run the preStop hook of %s: %s", action.id, error)
+        self._memory.stopping(action.id, hook_done=True)
+
+    async def _signal(self, action: actions.Signal) -> None:
+        now = self._shop.clock.monotonic()
+        if action.signal == "kill":
+            self._memory.stopping(action.id, kill_at=now)
+            await self._shop.containers.kill(action.id, signals.SIGKILL, all_processes=True)
+            return
+        number = _signal_number(self._shop.observer.label(action.id, container_labels.STOP_SIGNAL))
+        await self._shop.containers.kill(action.id, number)
+        self._memory.stopping(action.id, term_at=now, hook_done=True)
+
+    async def _settle(self, container_id: str) -> None:
+        shop = self._shop
+        container = shop.observer.container(container_id)
+        if container is None or container.exit is None:
+            return
+        await self._drain(container_id)
+        text = container_labels.encode_exit(container.exit)
+        with contextlib.suppress(errors.NotFound):
+            await shop.containers.update_labels(container_id, {container_labels.ENDED: text})
+            await shop.containers.delete_task(container_id)
+        shop.observer.settled(container_id)
+
+    async def _drain(self, container_id: str) -> None:
+        """Let the log have the last words."""
+        await self._shop.output.finish(container_id)
+
+    async def _remove(self, container_id: str) -> None:
+        await self._drain(container_id)
+        await self._shop.containers.delete(container_id, force=True)
+        self._memory.forget(container_id)
+        self._shop.observer.removed(container_id)
+
+    # --- the end --------------------------------------------------------------------------------
+
+    async def _tear_down(self) -> None:
+        uid = self.pod.metadata.uid
+        self._memory.sandbox = None
+        if self._memory.gone or self.pod.metadata.deletion_timestamp:
+            # While its other traces still lead to it.
+            await self._remove_logs()
+        await self._shop.volumes.remove(uid)
+        await self._shop.sandboxes.tear_down(self.pod)
+        self._memory.volumes = None
+        self._memory.images.clear()
+        self._memory.torn_down = True
+
+    async def _finish(self) -> None:
+        meta = self.pod.metadata
+        self._shop.images.forget(meta.uid)
+        await self._remove_logs()
+        if not self._memory.gone:
+            options = {"gracePeriodSeconds": 0, "preconditions": {"uid": meta.uid}}
+            try:
+                await self._shop.objects.delete(
+                    kinds.POD.resource, meta.namespace, meta.name, options
+                )
+            except api_errors.StatusError as error:
+                if error.code not in (404, 409):
+                    raise
+        self._memory.finished = True
+
+    async def _remove_logs(self) -> None:
+        folder = self._shop.maker.log_path(self.pod.metadata, "x", 0).parent.parent
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    # --- small ----------------------------------------------------------------------------------
+
+    def _spec(self, name: str) -> tuple[views.Container, Kind]:
+        for container, kind in pod_plan.containers_of(self.pod):
+            if container.name == name:
+                return container, kind
+        return views.Container(name=name), Kind.MAIN
+
+    def _ip(self) -> str:
+        if self.pod.spec.host_network:
+            return self._shop.network.node_addresses.internal or "127.0.0.1"
+        return self._memory.sandbox.ip if self._memory.sandbox else ""
+
+
+def _probe_of(spec: views.Container, kind: ProbeKind) -> views.Probe | None:
+    match kind:
+        case ProbeKind.STARTUP:
+            return spec.startup_probe
+        case ProbeKind.LIVENESS:
+            return spec.liveness_probe
+        case ProbeKind.READINESS:
+            return spec.readiness_probe
+
+
+def _signal_number(name: str) -> int:
+    """`SIGQUIT`, `QUIT`, `3`; anything else is SIGTERM."""
+    if name.isdigit():
+        return int(name)
+    full = name.upper() if name.upper().startswith("SIG") else f"SIG{name.upper()}"
+    found = getattr(signals, full, signals.SIGTERM)
+    return int(found) if isinstance(found, signals.Signals) else int(signals.SIGTERM)
+
+
+def _name(pod: views.Pod) -> str:
+    return f"{pod.metadata.namespace}/{pod.metadata.name}"

@@ -1,0 +1,53 @@
+"""What is left of pods that are no longer: ours by label or by place, and wanted by nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import glob
+import logging
+import shutil
+from typing import TYPE_CHECKING
+
+from edgeorch.model import views
+from edgeorch.net.network import NetworkError
+
+if TYPE_CHECKING:
+    import pathlib
+
+    from edgeorch.agent import ports
+    from edgeorch.agent.executor import Workshop
+    from edgeorch.agent.observer import Identity
+    from edgeorch.core.observed import Container
+
+log = logging.getLogger(__name__)
+
+
+def orphan(identity: Identity, containers: tuple[Container, ...]) -> views.Pod:
+    """A pod that says of itself only what its containers still know, for a worker to end."""
+    names = dict.fromkeys(container.name for container in containers)
+    return views.Pod(
+        metadata=views.Meta(uid=identity.uid, namespace=identity.namespace, name=identity.name),
+        spec=views.PodSpec(containers=[views.Container(name=name) for name in names]),
+    )
+
+
+async def sweep(known: set[str], shop: Workshop, network: ports.Network) -> None:
+    """Remove sandboxes, volumes, logs and networks of pods that are not in `known`."""
+    left = shop.sandboxes.uids() | await asyncio.to_thread(shop.volumes.uids)
+    for uid in left - known:
+        log.info("Removing what is left of pod %s", uid)
+        try:
+            await asyncio.to_thread(_remove_logs, shop.settings.log_dir, uid)
+            await shop.sandboxes.tear_down(views.Pod(metadata=views.Meta(uid=uid)))
+            await shop.volumes.remove(uid)
+        except (OSError, NetworkError) as error:  # the next start tries again
+            log.warning("Cannot remove what is left of pod %s: %s", uid, error)
+    try:
+        await network.sweep(known)
+    except (OSError, NetworkError) as error:
+        log.warning("Cannot remove networks of former pods: %s", error)
+
+
+def _remove_logs(folder: pathlib.Path, uid: str) -> None:
+    for entry in folder.glob(f"*_{glob.escape(uid)}"):
+        shutil.rmtree(entry, ignore_errors=True)

@@ -1,0 +1,172 @@
+"""The machine beneath: its boot, memory, capabilities, and its cgroup tree.
+
+Read once at start, but for the cgroups, which are made and removed here for whole pods (runc makes
+those of containers below them). Sources: proc(5), cgroups(7), cgroup-v2.rst.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import platform
+from dataclasses import dataclass
+
+from edgeorch.core import cgroups, oci_spec
+
+_CGROUP = pathlib.Path("/sys/fs/cgroup")
+_PROC = pathlib.Path("/proc")
+_CONTROLLERS = ("cpu", "memory", "pids")
+
+_CAPABILITIES = (
+    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID",
+    "SETPCAP", "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW",
+    "IPC_LOCK", "IPC_OWNER", "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT",
+    "SYS_ADMIN", "SYS_BOOT", "SYS_NICE", "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD",
+    "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP", "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG",
+    "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF", "CHECKPOINT_RESTORE",
+)  # fmt: skip
+_SYS_RESOURCE = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    boot_id: str
+    machine_id: str
+    system_uuid: str
+    kernel: str
+    os_image: str
+    architecture: str
+    cpus: int
+    memory_bytes: int
+    cgroup_v2: bool
+    memory_cgroup: bool
+    oom_floor: int
+    """The lowest oom_score_adj this process may give."""
+    capabilities: tuple[str, ...]
+
+
+def read() -> Facts:
+    status = _status()
+    bounding = int(status.get("CapBnd", "0"), 16)
+    effective = int(status.get("CapEff", "0"), 16)
+    v2 = (_CGROUP / "cgroup.controllers").exists()
+    own_score = int(_text(_PROC / "self/oom_score_adj") or 0)
+    return Facts(
+        boot_id=_text(_PROC / "sys/kernel/random/boot_id"),
+        machine_id=_text(pathlib.Path("/etc/machine-id")),
+        system_uuid=_text(pathlib.Path("/sys/class/dmi/id/product_uuid"))
+        or _text(pathlib.Path("/etc/machine-id")),
+        kernel=platform.release(),
+        os_image=_os_image(),
+        architecture={"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}.get(
+            platform.machine(), platform.machine()
+        ),
+        cpus=os.cpu_count() or 1,
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        cgroup_v2=v2,
+        memory_cgroup=_has_memory_cgroup(v2),
+        oom_floor=-1000 if effective & 1 << _SYS_RESOURCE else own_score,
+        capabilities=tuple(
+            f"CAP_{name}" for bit, name in enumerate(_CAPABILITIES) if bounding & 1 << bit
+        ),
+    )
+
+
+def oci_machine(facts: Facts) -> oci_spec.Machine:
+    return oci_spec.Machine(facts.cgroup_v2, facts.capabilities)
+
+
+def _has_memory_cgroup(v2: bool) -> bool:
+    if v2:
+        return "memory" in _text(_CGROUP / "cgroup.controllers").split()
+    return (_CGROUP / "memory").is_dir()
+
+
+def _os_image() -> str:
+    for line in _text(pathlib.Path("/etc/os-release")).splitlines():
+        name, _, value = line.partition("=")
+        if name == "PRETTY_NAME":
+            return value.strip('"')
+    return "Linux"
+
+
+def _status() -> dict[str, str]:
+    lines = _text(_PROC / "self/status").splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def _text(path: pathlib.Path) -> str:
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+class Cgroups:
+    """The cgroups of whole pods."""
+
+    def __init__(self, facts: Facts) -> None:
+        self._v2 = facts.cgroup_v2
+
+    def make(self, path: str, limits: cgroups.Limits) -> None:
+        """Raises OSError."""
+        if self._v2:
+            self._make_v2(path, limits)
+        else:
+            self._make_v1(path, limits)
+
+    def remove(self, path: str) -> None:
+        """A cgroup that still holds processes stays; its time comes with the next attempt."""
+        relative = path.lstrip("/")
+        roots = [_CGROUP] if self._v2 else [*_CGROUP.iterdir()]
+        for root in roots:
+            folder = root / relative
+            if not folder.is_dir():
+                continue
+            children = [entry for entry in folder.iterdir() if entry.is_dir()]
+            for leaf in [*children, folder]:
+                with contextlib.suppress(OSError):
+                    leaf.rmdir()
+
+    def _make_v2(self, path: str, limits: cgroups.Limits) -> None:
+        folder = _CGROUP
+        for part in path.strip("/").split("/"):
+            self._delegate(folder)
+            folder = folder / part
+            folder.mkdir(exist_ok=True)
+        self._delegate(folder)
+        quota = "max" if limits.cpu_quota_us is None else str(limits.cpu_quota_us)
+        _set(folder / "cpu.weight", str(cgroups.weight(limits.cpu_shares)))
+        _set(folder / "cpu.max", f"{quota} {cgroups.PERIOD_US}")
+        _set(
+            folder / "memory.max",
+            "max" if limits.memory_bytes is None else str(limits.memory_bytes),
+        )
+
+    def _delegate(self, folder: pathlib.Path) -> None:
+        offered = _text(folder / "cgroup.controllers").split()
+        on = _text(folder / "cgroup.subtree_control").split()
+        wanted = [f"+{name}" for name in _CONTROLLERS if name in offered and name not in on]
+        if wanted:
+            (folder / "cgroup.subtree_control").write_text(" ".join(wanted))
+
+    def _make_v1(self, path: str, limits: cgroups.Limits) -> None:
+        relative = path.lstrip("/")
+        for controller in ("cpu", "memory"):
+            root = _CGROUP / controller
+            if root.is_dir():
+                (root / relative).mkdir(parents=True, exist_ok=True)
+        quota = -1 if limits.cpu_quota_us is None else limits.cpu_quota_us
+        memory = -1 if limits.memory_bytes is None else limits.memory_bytes
+        cpu = _CGROUP / "cpu" / relative
+        _set(cpu / "cpu.shares", str(limits.cpu_shares))
+        _set(cpu / "cpu.cfs_period_us", str(cgroups.PERIOD_US))
+        _set(cpu / "cpu.cfs_quota_us", str(quota))
+        _set(_CGROUP / "memory" / relative / "memory.limit_in_bytes", str(memory))
+
+
+def _set(path: pathlib.Path, value: str) -> None:
+    """A file that is not there belongs to a controller that this kernel does not have."""
+    with contextlib.suppress(FileNotFoundError):
+        path.write_text(value)

@@ -1,0 +1,274 @@
+"""The Node object of this device: what it has, how it is, where it is reached.
+
+Written at start and when something changes, never periodically: an idle device writes nothing.
+Disk and memory pressure are looked at every few minutes in memory only. The only writer of the
+node's status, and of the labels that say what the machine is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from typing import TYPE_CHECKING
+
+import edgeorch
+from edgeorch.lib import clock as clocks
+from edgeorch.model import errors, kinds
+from edgeorch.runtime import errors as runtime_errors
+
+if TYPE_CHECKING:
+    from edgeorch.agent import machine, ports
+    from edgeorch.agent.observer import Observer
+    from edgeorch.agent.settings import Settings
+    from edgeorch.model.kinds import Object
+    from edgeorch.store.objects import Objects
+
+log = logging.getLogger(__name__)
+
+LOOK_AGAIN = 300.0
+"""Seconds between looks at disk and memory."""
+_SETTLE = 0.2
+_MAX_IMAGES = 50
+_MIN_FREE_DISK = 0.10
+_MIN_FREE_INODES = 0.05
+_MIN_FREE_MEMORY = 100 * 1024 * 1024
+_KUBELET_VERSION = "v1.33.0"
+_MEMORY_CGROUP_FIX = (
+    "the memory cgroup is off, so memory limits are not enforced; add "
+    '"cgroup_enable=memory cgroup_memory=1" to the line in /boot/firmware/cmdline.txt (on older '
+    "systems /boot/cmdline.txt) and reboot"
+)
+
+
+class NodeKeeper:
+    def __init__(
+        self,
+        objects: Objects,
+        network: ports.Network,
+        images: ports.Images,
+        observer: Observer,
+        clock: clocks.Clock,
+        settings: Settings,
+        facts: machine.Facts,
+    ) -> None:
+        self._objects = objects
+        self._network = network
+        self._images = images
+        self._observer = observer
+        self._clock = clock
+        self._settings = settings
+        self._facts = facts
+        self._wake = asyncio.Event()
+        self._runtime_version = ""
+        network.on_addresses(lambda _: self.look())
+
+    def look(self) -> None:
+        """Something may have changed."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        await self._register()
+        while True:
+            self._wake.clear()
+            await self._write()
+            try:
+                async with asyncio.timeout(LOOK_AGAIN):
+                    await self._wake.wait()
+                    await asyncio.sleep(_SETTLE)
+            except TimeoutError:
+                pass
+
+    async def _register(self) -> None:
+        name = self._settings.node_name
+        labels = self._labels()
+        if self._objects.find(kinds.NODE.resource, "", name) is None:
+            obj: Object = {
+                "apiVersion": "v1",
+                "kind": "Node",
+                "metadata": {"name": name, "labels": labels},
+                "spec": {},
+            }
+            try:
+                await self._objects.create(kinds.NODE.resource, obj)
+                return
+            except errors.StatusError as error:
+                if error.code != 409:
+                    raise
+
+        def change(obj: Object) -> Object:
+            obj["metadata"]["labels"] = {**(obj["metadata"].get("labels") or {}), **labels}
+            return obj
+
+        await self._objects.update(kinds.NODE.resource, "", name, change)
+
+    def _labels(self) -> dict[str, str]:
+        return {
+            "kubernetes.io/hostname": self._settings.node_name,
+            "kubernetes.io/os": "linux",
+            "kubernetes.io/arch": self._facts.architecture,
+            "beta.kubernetes.io/os": "linux",
+            "beta.kubernetes.io/arch": self._facts.architecture,
+            "node-role.kubernetes.io/control-plane": "",
+            **self._settings.node_labels,
+        }
+
+    async def _write(self) -> None:
+        images = await self._image_list()
+        usage = await asyncio.to_thread(_disk, str(self._settings.data_dir))
+        now = clocks.rfc3339(self._clock.now())
+
+        def change(obj: Object) -> Object:
+            obj["status"] = self._status(obj.get("status") or {}, images, usage, now)
+            return obj
+
+        name = self._settings.node_name
+        try:
+            await self._objects.update_status(kinds.NODE.resource, "", name, change)
+        except errors.StatusError as error:
+            if error.code != 404:
+                raise
+            # Somebody deleted the node: a device cannot be without itself.
+            await self._register()
+            self.look()
+
+    def _status(self, old: Object, images: list[Object], usage: _Disk, now: str) -> Object:
+        capacity = self._capacity(usage)
+        return {
+            **old,
+            "addresses": self._addresses(),
+            "capacity": capacity,
+            "allocatable": capacity,
+            "conditions": self._conditions(old.get("conditions") or [], usage, now),
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": 0}},
+            "images": images,
+            "nodeInfo": {
+                "architecture": self._facts.architecture,
+                "bootID": self._facts.boot_id,
+                "containerRuntimeVersion": f"containerd://{self._runtime_version or 'unknown'}",
+                "kernelVersion": self._facts.kernel,
+                "kubeProxyVersion": "",
+                "kubeletVersion": f"{_KUBELET_VERSION}+edgeorch-{edgeorch.__version__}",
+                "machineID": self._facts.machine_id,
+                "operatingSystem": "linux",
+                "osImage": self._facts.os_image,
+                "systemUUID": self._facts.system_uuid,
+            },
+        }
+
+    def set_runtime_version(self, version: str) -> None:
+        self._runtime_version = version
+        self.look()
+
+    def _capacity(self, usage: _Disk) -> dict[str, str]:
+        return {
+            "cpu": str(self._facts.cpus),
+            "memory": f"{self._facts.memory_bytes // 1024}Ki",
+            "ephemeral-storage": f"{usage.total // 1024}Ki",
+            "pods": str(self._settings.max_pods),
+        }
+
+    def _addresses(self) -> list[Object]:
+        found = []
+        internal = self._network.node_addresses.internal
+        if internal:
+            found.append({"type": "InternalIP", "address": internal})
+        return [*found, {"type": "Hostname", "address": self._settings.node_name}]
+
+    def _conditions(self, old: list[Object], usage: _Disk, now: str) -> list[Object]:
+        before = {str(entry.get("type")): entry for entry in old}
+        return [_condition(before, now, *judged) for judged in self._judged(usage)]
+
+    def _judged(self, usage: _Disk) -> list[tuple[str, bool, str, str]]:
+        """Type, whether it holds, reason, message."""
+        found = []
+        if not self._facts.memory_cgroup:
+            found.append(("MemoryLimitsOff", True, "MemoryCgroupDisabled", _MEMORY_CGROUP_FIX))
+        tight = _available_memory() < min(_MIN_FREE_MEMORY, self._facts.memory_bytes // 10)
+        told = ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available")
+        fine = ("KubeletHasSufficientMemory", "kubelet has sufficient memory available")
+        found.append(("MemoryPressure", tight, *(told if tight else fine)))
+        full = usage.is_full()
+        told = ("KubeletHasDiskPressure", "kubelet has disk pressure")
+        fine = ("KubeletHasNoDiskPressure", "kubelet has no disk pressure")
+        found.append(("DiskPressure", full, *(told if full else fine)))
+        crowded = _pids_are_short()
+        told = ("KubeletHasInsufficientPID", "kubelet has insufficient PID available")
+        fine = ("KubeletHasSufficientPID", "kubelet has sufficient PID available")
+        found.append(("PIDPressure", crowded, *(told if crowded else fine)))
+        troubles = [text for text in (self._observer.health(), self._network.health()) if text]
+        if troubles:
+            found.append(("Ready", False, "KubeletNotReady", "; ".join(troubles)))
+        else:
+            found.append(("Ready", True, "KubeletReady", "edgeorch is posting ready status"))
+        return found
+
+    async def _image_list(self) -> list[Object]:
+        try:
+            found = await self._images.list()
+        except runtime_errors.ContainerdError:
+            return []
+        names: dict[str, list[str]] = {}
+        sizes: dict[str, int] = {}
+        for image in found:
+            names.setdefault(image.digest, []).append(image.name)
+            sizes[image.digest] = image.size
+        listed: list[Object] = [
+            {"names": sorted(names[digest]), "sizeBytes": sizes[digest]} for digest in names
+        ]
+        listed.sort(key=lambda entry: (-entry["sizeBytes"], entry["names"]))
+        return listed[:_MAX_IMAGES]
+
+
+class _Disk:
+    def __init__(self, found: os.statvfs_result) -> None:
+        self.total = found.f_blocks * found.f_frsize
+        self.free = found.f_bavail * found.f_frsize
+        self.inodes = found.f_files
+        self.free_inodes = found.f_favail
+
+    def is_full(self) -> bool:
+        short = self.total > 0 and self.free < self.total * _MIN_FREE_DISK
+        no_inodes = self.inodes > 0 and self.free_inodes < self.inodes * _MIN_FREE_INODES
+        return short or no_inodes
+
+
+def _disk(path: str) -> _Disk:
+    os.makedirs(path, mode=0o700, exist_ok=True)
+    return _Disk(os.statvfs(path))
+
+
+def _available_memory() -> int:
+    with open("/proc/meminfo", encoding="ascii") as file:
+        for line in file:
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return 1 << 62
+
+
+def _pids_are_short() -> bool:
+    with open("/proc/sys/kernel/pid_max", encoding="ascii") as file:
+        limit = int(file.read())
+    with open("/proc/loadavg", encoding="ascii") as file:
+        tasks = int(file.read().split()[3].partition("/")[2])
+    return tasks > limit * 0.9
+
+
+def _condition(
+    before: dict[str, Object], now: str, kind: str, value: bool, reason: str, message: str
+) -> Object:
+    status = "True" if value else "False"
+    entry = before.get(kind)
+    if entry is not None and entry.get("status") == status and entry.get("reason") == reason:
+        # An unchanged condition keeps its heartbeat too, or every look would be a write.
+        return {**entry, "message": message}
+    same = entry is not None and entry.get("status") == status
+    moved = entry.get("lastTransitionTime", now) if entry is not None and same else now
+    return {
+        "type": kind,
+        "status": status,
+        "reason": reason,
+        "message": message,
+        "lastHeartbeatTime": now,
+        "lastTransitionTime": moved,
+    }

@@ -1,0 +1,210 @@
+"""One worker for each pod: look, decide, act, tell; then sleep until something happens.
+
+The worker holds a mailbox of one: the newest state of the pod replaces one not yet looked at, and
+any number of reasons to look again are one wake-up. Whatever takes time runs as a job of the
+worker; a decision is made at once whenever a job ends, a container changes or a moment comes. A
+job whose action has left the plan is called off if it may be (`actions.CALLED_OFF`).
+
+The worker ends when nothing of its pod is left. Shape after the kubelet's pod_workers.go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import secrets
+from typing import TYPE_CHECKING
+
+from edgeorch.agent import failures
+from edgeorch.agent.executor import Executor, Workshop
+from edgeorch.agent.memory import Memory
+from edgeorch.core import actions, container_labels, pod_phase, pod_plan
+from edgeorch.core.observed import State
+
+if TYPE_CHECKING:
+    from edgeorch.agent.status import StatusWriter
+    from edgeorch.core.actions import Action
+    from edgeorch.core.observed import PodSeen
+    from edgeorch.model import views
+
+log = logging.getLogger(__name__)
+
+_ALONE = (actions.TearDown, actions.FinishDeletion)
+"""Begun only when nothing else is under way."""
+
+
+class PodWorker:
+    def __init__(
+        self, shop: Workshop, status: StatusWriter, policy: pod_plan.Policy, pod: views.Pod
+    ) -> None:
+        self._shop = shop
+        self._status = status
+        self._policy = policy
+        self._wake = asyncio.Event()
+        self._jobs: dict[Action, asyncio.Task[None]] = {}
+        self._memory = self._remember(pod)
+        self._executor = Executor(shop, pod, self._memory)
+        self._timer: asyncio.TimerHandle | None = None
+        self.references = shop.volumes.references(pod)
+
+    def _remember(self, pod: views.Pod) -> Memory:
+        """What is there of the pod already."""
+        shop, uid = self._shop, pod.metadata.uid
+        accepted = shop.observer.accepted_at(uid)
+        sandbox = shop.sandboxes.find(uid)
+        memory = Memory(
+            token=sandbox.token if sandbox else secrets.token_hex(8),
+            accepted_at=accepted if accepted is not None else shop.clock.monotonic(),
+            sandbox=sandbox,
+        )
+        memory.adopt(pod, shop.observer.pod(uid))
+        return memory
+
+    @property
+    def pod(self) -> views.Pod:
+        return self._executor.pod
+
+    # --- the mailbox ----------------------------------------------------------------------------
+
+    def offer(self, pod: views.Pod) -> None:
+        """The pod as it is now."""
+        self._executor.pod = pod
+        self.references = self._shop.volumes.references(pod)
+        self._wake.set()
+
+    def lost(self) -> None:
+        """The object has been removed from the store: clean up after it."""
+        self._memory.gone = True
+        self._wake.set()
+
+    def look(self) -> None:
+        """Something may have changed."""
+        self._wake.set()
+
+    def retry(self, prefix: str) -> None:
+        """What failed with such a topic may go well now."""
+        for topic in [topic for topic in self._memory.failures if topic.startswith(prefix)]:
+            del self._memory.failures[topic]
+        self._wake.set()
+
+    # --- the loop -------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        await self._reopen_logs()
+        try:
+            async with asyncio.TaskGroup() as group:
+                while not self._memory.finished:
+                    self._wake.clear()
+                    await self._turn(group)
+                    await self._wake.wait()
+                for task in self._jobs.values():
+                    task.cancel()
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+
+    async def _turn(self, group: asyncio.TaskGroup) -> None:
+        now = self._shop.clock.monotonic()
+        pod, seen = self.pod, self._look()
+        decided = pod_plan.plan(pod, seen, now, self._policy)
+        self._call_off(decided.actions)
+        self._begin(decided.actions, group)
+        self._set_timer(decided.wake_at, now)
+        if not self._memory.gone:
+            await self._status.write(pod, seen)
+
+    def _look(self) -> PodSeen:
+        memory, shop = self._memory, self._shop
+        containers = shop.observer.pod(self.pod.metadata.uid)
+        wanted = memory.volumes or ""
+        ending = memory.gone or bool(self.pod.metadata.deletion_timestamp)
+        if not ending:
+            wanted = shop.volumes.version(self.pod)
+        seen = memory.seen(containers, wanted)
+        now = shop.clock.monotonic()
+        if memory.ending_since is None and (
+            ending or pod_phase.verdict(self.pod, seen, now) is not None
+        ):
+            memory.ending_since = now
+            seen = memory.seen(containers, wanted)
+        return seen
+
+    def _call_off(self, wanted: tuple[Action, ...]) -> None:
+        keep = set(wanted)
+        for action, task in self._jobs.items():
+            if action not in keep and isinstance(action, actions.CALLED_OFF):
+                task.cancel()
+
+    def _begin(self, wanted: tuple[Action, ...], group: asyncio.TaskGroup) -> None:
+        for action in wanted:
+            if action in self._jobs:
+                continue
+            if isinstance(action, _ALONE) and self._jobs:
+                continue
+            claims = self._claims(action)
+            if any(claims & self._claims(other) for other in self._jobs):
+                continue
+            name = f"{type(action).__name__} {self.pod.metadata.name}"
+            task = group.create_task(self._job(action), name=name)
+            self._jobs[action] = task
+            task.add_done_callback(functools.partial(self._ended, action))
+
+    def _claims(self, action: Action) -> frozenset[str]:
+        """What no two jobs may touch at once."""
+        match action:
+            case actions.EnsureSandbox():
+                return frozenset({"sandbox"})
+            case actions.MountVolumes():
+                return frozenset({"volumes"})
+            case actions.CreateContainer():
+                uid = self.pod.metadata.uid
+                return frozenset({container_labels.container_id(uid, action.name, action.attempt)})
+            case actions.StartContainer() | actions.Settle() | actions.RemoveContainer():
+                return frozenset({action.id})
+            case actions.Signal() | actions.RunPreStop() | actions.BeginStop():
+                return frozenset({f"stop {action.id}"})
+            case _:
+                return frozenset()
+
+    async def _job(self, action: Action) -> None:
+        """Never raises but for cancellation: a failure becomes part of what is seen."""
+        try:
+            await self._executor.perform(action, self._wake)
+        except Exception as error:
+            self._failed(action, error)
+        else:
+            self._memory.failures.pop(action.topic, None)
+
+    def _failed(self, action: Action, error: Exception) -> None:
+        before = self._memory.failures.get(action.topic)
+        failure = failures.judge(action, error, before, self._shop.clock.monotonic())
+        if failure is not None:
+            self._memory.failures[action.topic] = failure
+        failures.tell(action, error, self.pod, self._shop.voice)
+
+    def _ended(self, action: Action, _: asyncio.Task[None]) -> None:
+        del self._jobs[action]
+        self._wake.set()
+
+    def _set_timer(self, at: float | None, now: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if at is not None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(max(0.0, at - now), self._wake.set)
+
+    async def _reopen_logs(self) -> None:
+        """Take up the output of what an earlier process has started."""
+        shop = self._shop
+        specs = {spec.name: spec for spec, _ in pod_plan.containers_of(self.pod)}
+        for container in shop.observer.pod(self.pod.metadata.uid):
+            spec = specs.get(container.name)
+            if spec is None or container.settled or container.state is State.CREATED:
+                continue
+            path = shop.maker.log_path(self.pod.metadata, spec.name, container.attempt)
+            try:
+                await shop.output.attach(container.id, path, terminal=spec.tty, stdin=spec.stdin)
+            except OSError as error:
+                log.warning("Cannot take up the log of %s: %s", container.id, error)

@@ -1,0 +1,144 @@
+"""What the containers of a pod share: network, IPC namespace, shared memory, files, cgroup.
+
+There is no pause container: namespaces are held by bind mounts. Everything of a sandbox lies in
+`<run_dir>/pods/UID` on tmpfs and so dies with the boot, together with what the network holds. The
+file `sandbox` is written last: where it is, the sandbox is whole, also for the next process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import pathlib
+import shutil
+from typing import TYPE_CHECKING
+
+from edgeorch.agent import linux, machine
+from edgeorch.core import cgroups, pod_files, qos
+from edgeorch.core.observed import Sandbox
+from edgeorch.lib import json
+
+if TYPE_CHECKING:
+    from edgeorch.agent import ports
+    from edgeorch.agent.settings import Settings
+    from edgeorch.model import views
+
+_SHM_SIZE = 64 * 1024 * 1024
+_RESOLV_CONF = (
+    pathlib.Path("/run/systemd/resolve/resolv.conf"),  # what the stub on 127.0.0.53 really asks
+    pathlib.Path("/etc/resolv.conf"),
+)
+
+
+class Sandboxes:
+    def __init__(self, network: ports.Network, settings: Settings, groups: machine.Cgroups) -> None:
+        self._network = network
+        self._settings = settings
+        self._groups = groups
+
+    def path(self, uid: str) -> pathlib.Path:
+        return self._settings.sandboxes_dir / uid
+
+    def prepare(self) -> None:
+        """Make the directory of all sandboxes a tmpfs that other mount namespaces follow."""
+        folder = self._settings.sandboxes_dir
+        folder.mkdir(parents=True, exist_ok=True)
+        if folder not in linux.mount_points(folder):
+            linux.mount_tmpfs(folder, "mode=0711,size=25%")
+        linux.share(folder)
+
+    def find(self, uid: str) -> Sandbox | None:
+        """The sandbox that an earlier process left, if it is whole."""
+        try:
+            found = json.decode((self.path(uid) / "sandbox").read_bytes())
+        except (OSError, json.DecodeError):
+            return None
+        network = self._network.sandboxes().get(uid)
+        if network is None and not found.get("host"):
+            return None
+        return Sandbox(found["token"], network.ip if network else "")
+
+    def uids(self) -> set[str]:
+        """Pods of which something is there, in these files or in the network."""
+        with contextlib.suppress(FileNotFoundError):
+            here = {entry.name for entry in self._settings.sandboxes_dir.iterdir()}
+            return here | self._network.sandboxes().keys()
+        return set(self._network.sandboxes())
+
+    async def ensure(self, pod: views.Pod, token: str) -> Sandbox:
+        """Raises OSError, NetworkError."""
+        meta = pod.metadata
+        files = asyncio.to_thread(self._make_files, pod)
+        ip = ""
+        if pod.spec.host_network:
+            await files
+        else:
+            async with asyncio.TaskGroup() as together:
+                together.create_task(files)
+                attached = together.create_task(
+                    self._network.attach(meta.uid, f"{meta.namespace}/{meta.name}")
+                )
+            ip = attached.result().ip
+        await asyncio.to_thread(self._complete, pod, ip, token)
+        return Sandbox(token, ip)
+
+    async def tear_down(self, pod: views.Pod) -> None:
+        """Whatever there is of it. Repeatable. Raises OSError, NetworkError."""
+        uid = pod.metadata.uid
+        with contextlib.suppress(FileNotFoundError):
+            await asyncio.to_thread((self.path(uid) / "sandbox").unlink)
+        await self._network.detach(uid)
+        await asyncio.to_thread(self._remove, uid)
+
+    def _make_files(self, pod: views.Pod) -> None:
+        folder = self.path(pod.metadata.uid)
+        folder.mkdir(mode=0o755, exist_ok=True)
+        if not pod.spec.host_ipc:
+            shm = folder / "shm"
+            shm.mkdir(exist_ok=True)
+            while linux.unmount(shm):
+                pass
+            linux.mount_tmpfs(
+                shm,
+                f"mode=1777,size={_SHM_SIZE}",
+                linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC,
+            )
+            linux.pin_ipc(folder / "ipc")
+        name = pod_files.hostname(pod, self._settings.node_name)
+        (folder / "hostname").write_text(f"{name}\n")
+        (folder / "resolv.conf").write_text(self._resolv_conf(pod))
+        path = cgroups.pod_path(
+            self._settings.cgroup_root, qos.qos_class(pod.spec), pod.metadata.uid
+        )
+        self._groups.make(path, cgroups.pod_limits(pod.spec))
+
+    def _resolv_conf(self, pod: views.Pod) -> str:
+        host = pod_files.Resolver()
+        for path in _RESOLV_CONF:
+            with contextlib.suppress(OSError):
+                host = pod_files.parse_resolv_conf(path.read_text(errors="replace"))
+                break
+        settings = self._settings
+        found = pod_files.resolver(pod, host, settings.dns_address, settings.cluster_domain)
+        return pod_files.resolv_conf(found)
+
+    def _complete(self, pod: views.Pod, ip: str, token: str) -> None:
+        folder = self.path(pod.metadata.uid)
+        of_host = ""
+        if pod.spec.host_network:
+            with contextlib.suppress(OSError):
+                of_host = pathlib.Path("/etc/hosts").read_text(errors="replace")
+        text = pod_files.hosts(pod, ip, self._settings.cluster_domain, of_host)
+        (folder / "hosts").write_text(text)
+        record = folder / ".sandbox"
+        record.write_bytes(json.encode({"token": token, "host": pod.spec.host_network}))
+        record.rename(folder / "sandbox")
+
+    def _remove(self, uid: str) -> None:
+        folder = self.path(uid)
+        for point in linux.mount_points(folder):
+            linux.unmount(point)
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(folder)
+        for tier in (qos.GUARANTEED, qos.BURSTABLE, qos.BEST_EFFORT):
+            self._groups.remove(cgroups.pod_path(self._settings.cgroup_root, tier, uid))

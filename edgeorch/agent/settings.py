@@ -1,0 +1,33 @@
+"""What the node agent is told at start."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    node_name: str
+    data_dir: pathlib.Path = pathlib.Path("/var/lib/edgeorch")
+    run_dir: pathlib.Path = pathlib.Path("/run/edgeorch")
+    log_dir: pathlib.Path = pathlib.Path("/var/log/pods")
+    cgroup_root: str = "/edgeorch"
+    cluster_domain: str = "cluster.local"
+    dns_address: str = ""
+    """Of the cluster's DNS; without it pods use the resolver of the device."""
+    crash_loop_ceiling: float = 300.0
+    max_pods: int = 110
+    node_labels: Mapping[str, str] = field(default_factory=dict)
+    snapshotter: str = "overlayfs"
+
+    @property
+    def pods_dir(self) -> pathlib.Path:
+        """What must outlive a reboot: emptyDir volumes, termination messages."""
+        return self.data_dir / "pods"
+
+    @property
+    def sandboxes_dir(self) -> pathlib.Path:
+        """What dies with the boot: on tmpfs, a shared mount, so that containerd sees it."""
+        return self.run_dir / "pods"

@@ -1,0 +1,59 @@
+"""The only writer of pod status. What has not changed is not written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeorch.core import pod_status
+from edgeorch.lib import clock as clocks
+from edgeorch.model import errors, kinds
+
+if TYPE_CHECKING:
+    from edgeorch.agent import ports
+    from edgeorch.core.observed import PodSeen
+    from edgeorch.lib import backoff
+    from edgeorch.model import views
+    from edgeorch.model.kinds import Object
+    from edgeorch.store.objects import Objects
+
+
+class _Replaced(Exception):
+    """Another pod has the name by now."""
+
+
+class StatusWriter:
+    def __init__(
+        self,
+        objects: Objects,
+        network: ports.Network,
+        clock: clocks.Clock,
+        crash_loop: backoff.Policy,
+    ) -> None:
+        self._objects = objects
+        self._network = network
+        self._clock = clock
+        self._crash_loop = crash_loop
+
+    async def write(self, pod: views.Pod, seen: PodSeen) -> None:
+        around = pod_status.Surroundings(
+            now=clocks.rfc3339(self._clock.now()),
+            monotonic=self._clock.monotonic(),
+            host_ip=self._network.node_addresses.internal,
+            crash_loop=self._crash_loop,
+        )
+
+        def change(obj: Object) -> Object:
+            if obj["metadata"]["uid"] != pod.metadata.uid:
+                raise _Replaced
+            obj["status"] = pod_status.derive(pod, seen, obj.get("status") or {}, around)
+            return obj
+
+        meta = pod.metadata
+        try:
+            await self._objects.update_status(kinds.POD.resource, meta.namespace, meta.name, change)
+        except _Replaced:
+            return
+        except errors.StatusError as error:
+            # Gone, or changed meanwhile: the watch says so and the worker decides anew.
+            if error.code not in (404, 409):
+                raise

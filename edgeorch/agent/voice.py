@@ -1,0 +1,48 @@
+"""Events about pods and their containers, as the kubelet records them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from edgeorch.core.observed import Kind
+
+if TYPE_CHECKING:
+    from edgeorch.model import views
+    from edgeorch.model.kinds import Object
+    from edgeorch.store.recorder import Recorder
+
+Say = Callable[[str, str, str], None]
+"""Event type, reason, message."""
+
+
+class Voice:
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def pod(self, pod: views.Pod, kind: str, reason: str, message: str) -> None:
+        self._recorder.event(_involved(pod), kind, reason, message)
+
+    def container(self, pod: views.Pod, name: str, kind: Kind) -> Say:
+        field = "containers" if kind is Kind.MAIN else "initContainers"
+
+        def say(event_type: str, reason: str, message: str) -> None:
+            self._recorder.event(
+                _involved(pod), event_type, reason, message, field_path=f"spec.{field}{{{name}}}"
+            )
+
+        return say
+
+
+def _involved(pod: views.Pod) -> Object:
+    meta = pod.metadata
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "namespace": meta.namespace,
+            "name": meta.name,
+            "uid": meta.uid,
+            "resourceVersion": meta.resource_version,
+        },
+    }
