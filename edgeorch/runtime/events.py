@@ -4,6 +4,9 @@ Events are a hint, listing is the truth: the first value of every subscription i
 yielded once the subscription is known to be in effect. Whoever lists then misses nothing. When the
 stream breaks, EventsLost is raised; the owner subscribes again and lists again.
 
+The deletion of a task is not among them: it is our own doing, and a 2.x shim that ends with its
+last task does not always get to tell.
+
 The server does not say when a subscription is in effect (it sends no headers before the first
 event), so we publish an event of our own until it comes back.
 """
@@ -55,11 +58,6 @@ class TaskOOM:
 
 
 @dataclass(frozen=True, slots=True)
-class TaskDeleted:
-    container_id: str
-
-
-@dataclass(frozen=True, slots=True)
 class TaskPaused:
     container_id: str
     paused: bool
@@ -71,7 +69,7 @@ class ImageChanged:
     removed: bool
 
 
-Event = Subscribed | TaskStarted | TaskExited | TaskOOM | TaskDeleted | TaskPaused | ImageChanged
+Event = Subscribed | TaskStarted | TaskExited | TaskOOM | TaskPaused | ImageChanged
 
 
 class Events:
@@ -146,10 +144,6 @@ def _oom(data: bytes) -> Event:
     return TaskOOM(task_events_pb2.TaskOOM.FromString(data).container_id)
 
 
-def _deleted(data: bytes) -> Event:
-    return TaskDeleted(task_events_pb2.TaskDelete.FromString(data).container_id)
-
-
 def _paused(data: bytes) -> Event:
     return TaskPaused(task_events_pb2.TaskPaused.FromString(data).container_id, paused=True)
 
@@ -166,7 +160,6 @@ _DECODERS: dict[str, Callable[[bytes], Event]] = {
     "/tasks/start": _started,
     "/tasks/exit": _exited,
     "/tasks/oom": _oom,
-    "/tasks/delete": _deleted,
     "/tasks/paused": _paused,
     "/tasks/resumed": _resumed,
     "/images/create": _image(images_pb2.ImageCreate, removed=False),

@@ -1,8 +1,8 @@
 """Commands run inside a running container: for probes and hooks (`run`), for kubectl exec (`open`).
 
 An exec is a further process of the container's task, with FIFOs of its own. It takes user,
-capabilities and environment from the container's OCI process. An ExecProcess is owned by whoever
-opened it and must be closed, which kills what still runs and removes every trace.
+capabilities and environment from the container's OCI process. Whoever opened an ExecProcess owns
+it; leaving the context kills what still runs, and Execs removes every trace a little later.
 """
 
 from __future__ import annotations
@@ -83,6 +83,12 @@ class Execs:
         self._client = containerd
         self._records = records
         self._fifos = fifos
+        # The shim takes up to 10 s to delete an exec whose children still hold its output.
+        self._deleting: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """Wait until no exec leaves anything behind."""
+        await asyncio.gather(*self._deleting)
 
     async def run(
         self,
@@ -130,7 +136,16 @@ class Execs:
             yield process
         finally:
             await process.close()
-            await asyncio.to_thread(self._fifos.remove, container_id, exec_id)
+            deleting = asyncio.create_task(self._delete(container_id, exec_id), name=exec_id)
+            self._deleting.add(deleting)
+            deleting.add_done_callback(self._deleting.discard)
+
+    async def _delete(self, container_id: str, exec_id: str) -> None:
+        request = tasks_pb2.DeleteProcessRequest(container_id=container_id, exec_id=exec_id)
+        # Gone with its container, or containerd is away: then it goes with the container's task.
+        with contextlib.suppress(errors.ContainerdError):
+            await self._client.call(self._client.services.tasks.DeleteProcess, request)
+        await asyncio.to_thread(self._fifos.remove, container_id, exec_id)
 
 
 class ExecProcess:
@@ -223,9 +238,9 @@ class ExecProcess:
         self._waiting = asyncio.create_task(self._wait(), name=f"wait {self._exec_id}")
 
     async def close(self) -> None:
-        """Kill it if it runs, and forget it."""
+        """Kill it if it runs."""
         try:
-            await self._forget()
+            await self._end()
         finally:
             for output in self._outputs.values():
                 output.close()
@@ -234,19 +249,14 @@ class ExecProcess:
                     os.close(fd)
                 self._stdin = None
 
-    async def _forget(self) -> None:
-        if self._waiting is not None and not self._waiting.done():
+    async def _end(self) -> None:
+        if self._waiting is None:
+            return
+        if not self._waiting.done():
             with contextlib.suppress(errors.ContainerdError):
                 await self.kill(containers.SIGKILL)
                 await asyncio.wait([self._waiting], timeout=client.TIMEOUT)
-        if self._waiting is not None:
-            await tasks.cancel_and_wait(self._waiting)
-        request = tasks_pb2.DeleteProcessRequest(
-            container_id=self._container_id, exec_id=self._exec_id
-        )
-        # Gone with its container, or containerd is away: then it goes with the container's task.
-        with contextlib.suppress(errors.ContainerdError):
-            await self._client.call(self._client.services.tasks.DeleteProcess, request)
+        await tasks.cancel_and_wait(self._waiting)
 
     async def _wait(self) -> int:
         answer = await self._client.call(

@@ -75,6 +75,7 @@ async def test_containers_live_through_the_death_of_containerd(
     commands = execs.Execs(own.client, own.containers, own.stdio)
     result = await commands.run("alive", execs.Command(["echo", "back"]), limit=10)
     assert result.output == b"back\n"
+    await commands.close()
     await own.containers.delete("alive", force=True)
     await output.finish("alive")
     await own.containers.delete("brief", force=True)
