@@ -1,7 +1,7 @@
 """Services as nftables text: what one table holds, and how to get there from what it held.
 
-Pure: values in, text out. `base` is the frame (hooks, maps, egress masquerade), `Parts` is what
-one service port or host port adds to it, `diff` renders the change of some of them, `restart`
+Pure: values in, text out. `service_table` has the frame (hooks, maps, egress), `Parts` is what one
+service port or host port adds to it, `diff` renders the change of some of them, `restart`
 renders everything over whatever a former process left, keeping affinity and established flows.
 
 Verdict maps keyed `address . protocol . port` keep a lookup as dear with a thousand Services as
@@ -23,54 +23,14 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from edgeorch.core import service_table
+from edgeorch.core.service_table import Layout
+
 Key = tuple[str, ...]
 """Names a ServicePort or HostPort; sorts in the order of precedence."""
 
 Element = tuple[str, str]
 """A map or set of the table, and a key in it."""
-
-SERVICE_IPS = "service-ips"
-NODE_PORTS = "node-ports"
-HOST_PORTS = "host-ports"
-HOST_IP_PORTS = "host-ip-ports"
-UNSERVED_IPS = "unserved-ips"
-UNSERVED_PORTS = "unserved-ports"
-HAIRPIN = "hairpin"
-ROUTED = "routed-interfaces"
-
-REFUSE = "goto refuse"
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """What the table is made for. One table serves one address family."""
-
-    pod_cidr: str
-    service_cidr: str
-    bridge: str = "edgeorch0"
-    table: str = "edgeorch"
-    mark: int = 0x4000
-    """Bit of the packet mark set on what we translated, as kube-proxy's."""
-
-    @property
-    def version(self) -> int:
-        return ipaddress.ip_network(self.pod_cidr).version
-
-    @property
-    def family(self) -> str:
-        return "ip" if self.version == 4 else "ip6"
-
-    @property
-    def address_type(self) -> str:
-        return "ipv4_addr" if self.version == 4 else "ipv6_addr"
-
-    @property
-    def loopback(self) -> str:
-        return "127.0.0.0/8" if self.version == 4 else "::1/128"
-
-    @property
-    def name(self) -> str:
-        return f"{self.family} {self.table}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +168,8 @@ def _service_parts(port: ServicePort, layout: Layout) -> Parts:
         inner=f"goto {inner}-{port.path}" if internal else "",
         outer=f"goto {outer}-{port.path}" if everyone else "",
         # Kubernetes refuses when nobody serves and drops when only others may.
-        unserved_inner="" if internal else ("drop" if everyone else REFUSE),
-        unserved_outer="" if external else ("drop" if everyone else REFUSE),
+        unserved_inner="" if internal else ("drop" if everyone else service_table.REFUSE),
+        unserved_outer="" if external else ("drop" if everyone else service_table.REFUSE),
     )
     elements |= _hairpins({e.ip for e in everyone + nearby}, layout)
     return Parts(chains, sets, elements)
@@ -232,15 +192,15 @@ def _service_elements(
         if _version(ip) != version:
             continue
         if served:
-            found[SERVICE_IPS, f"{ip} . {suffix}"] = served
+            found[service_table.SERVICE_IPS, f"{ip} . {suffix}"] = served
         if unserved:
-            found[UNSERVED_IPS, f"{ip} . {suffix}"] = unserved
+            found[service_table.UNSERVED_IPS, f"{ip} . {suffix}"] = unserved
     if port.node_port:
         key = f"{port.l4proto} . {port.node_port}"
         if outer:
-            found[NODE_PORTS, key] = outer
+            found[service_table.NODE_PORTS, key] = outer
         if unserved_outer:
-            found[UNSERVED_PORTS, key] = unserved_outer
+            found[service_table.UNSERVED_PORTS, key] = unserved_outer
     return found
 
 
@@ -298,14 +258,22 @@ def _host_port_parts(port: HostPort, layout: Layout) -> Parts:
         return Parts()
     suffix = f"{port.protocol.lower()} . {port.host_port}"
     any_address = port.host_ip in ("", "0.0.0.0", "::")
-    element = (HOST_PORTS, suffix) if any_address else (HOST_IP_PORTS, f"{port.host_ip} . {suffix}")
+    element = (
+        (service_table.HOST_PORTS, suffix)
+        if any_address
+        else (service_table.HOST_IP_PORTS, f"{port.host_ip} . {suffix}")
+    )
     elements = {element: f"{port.pod_ip} . {port.pod_port}"}
     return Parts(elements=elements | _hairpins({port.pod_ip}, layout))
 
 
 def _hairpins(ips: set[str], layout: Layout) -> dict[Element, str]:
     pods = ipaddress.ip_network(layout.pod_cidr)
-    return {(HAIRPIN, f"{ip} . {ip}"): "" for ip in ips if ipaddress.ip_address(ip) in pods}
+    return {
+        (service_table.HAIRPIN, f"{ip} . {ip}"): ""
+        for ip in ips
+        if ipaddress.ip_address(ip) in pods
+    }
 
 
 def _version(ip: str) -> int:
@@ -317,101 +285,11 @@ def _name(ip: str) -> str:
     return ip.replace(":", ".")
 
 
-def base(layout: Layout, routed: Iterable[str] = ()) -> str:
-    """The frame: declarations that may be repeated, and the rules of the hooks, anew.
-
-    `routed`: the interfaces other than the bridge on which forwarding was switched on by us.
-    """
-    name, address = layout.name, layout.address_type
-    port, ip_port = "inet_proto . inet_service", f"{address} . inet_proto . inet_service"
-    lines = [f"add table {name}"]
-    for map_name, key, value in (
-        (SERVICE_IPS, ip_port, "verdict"),
-        (NODE_PORTS, port, "verdict"),
-        (HOST_PORTS, port, f"{address} . inet_service"),
-        (HOST_IP_PORTS, ip_port, f"{address} . inet_service"),
-        (UNSERVED_IPS, ip_port, "verdict"),
-        (UNSERVED_PORTS, port, "verdict"),
-    ):
-        lines.append(f"add map {name} {map_name} {{ type {key} : {value}; }}")
-    lines.append(f"add set {name} {HAIRPIN} {{ type {address} . {address}; }}")
-    lines.append(f"add set {name} {ROUTED} {{ type ifname; }}")
-    lines.append(f"flush set {name} {ROUTED}")
-    if interfaces := ", ".join(f'"{interface}"' for interface in sorted(routed)):
-        lines.append(f"add element {name} {ROUTED} {{ {interfaces} }}")
-    chains = _base_chains(layout)
-    for chain, (hook, _) in chains.items():
-        lines.append(
-            f"add chain {name} {chain}" + (f" {{ {hook}; policy accept; }}" if hook else "")
-        )
-    for chain, (_, rules) in chains.items():
-        lines.append(f"flush chain {name} {chain}")
-        lines += [f"add rule {name} {chain} {rule}" for rule in rules]
-    return "\n".join(lines) + "\n"
-
-
-def _base_chains(layout: Layout) -> dict[str, tuple[str, tuple[str, ...]]]:
-    ip, bridge, mark = layout.family, f'"{layout.bridge}"', f"{layout.mark:#x}"
-    icmp = "icmp" if layout.version == 4 else "icmpv6"
-    target = f"{ip} daddr . meta l4proto . th dport"
-    ours = f"meta mark & {mark} == {mark}"
-    return {
-        "refuse": ("", (
-            "meta l4proto tcp reject with tcp reset",
-            f"reject with {icmp} type port-unreachable",
-        )),
-        "services": ("", (
-            f"{target} vmap @{SERVICE_IPS}",
-            f"fib daddr type local meta l4proto . th dport vmap @{NODE_PORTS}",
-            f"dnat {ip} to {target} map @{HOST_IP_PORTS}",
-            f"fib daddr type local dnat {ip} to meta l4proto . th dport map @{HOST_PORTS}",
-        )),
-        "unserved": ("", (
-            f"{target} vmap @{UNSERVED_IPS}",
-            f"fib daddr type local meta l4proto . th dport vmap @{UNSERVED_PORTS}",
-            f"{ip} daddr {layout.service_cidr} {REFUSE}",
-        )),
-        "leave": ("", (
-            f"meta mark set meta mark & {~layout.mark & 0xFFFFFFFF:#x}",
-            "masquerade fully-random",
-        )),
-        # The bridge routes 127.0.0.0/8 so that localhost reaches node ports; nobody else may use
-        # that (CVE-2020-8558).
-        "localhost-guard": ("type filter hook prerouting priority -300", (
-            f"iifname {bridge} {ip} daddr {layout.loopback} drop",
-            f"iifname {bridge} {ip} saddr {layout.loopback} drop",
-        )),
-        # -100 is dstnat; nft 1.0.6 knows that name on the prerouting hook only.
-        "nat-prerouting": ("type nat hook prerouting priority -100", ("jump services",)),
-        "nat-output": ("type nat hook output priority -100", ("jump services",)),
-        "nat-postrouting": ("type nat hook postrouting priority 100", (
-            f"{ip} saddr . {ip} daddr @{HAIRPIN} masquerade fully-random",
-            f"{ip} saddr {layout.loopback} oifname {bridge} masquerade fully-random",
-            f"{ip} saddr {layout.pod_cidr} oifname != {{ {bridge}, \"lo\" }} goto leave",
-            f"{ours} oifname != {{ {bridge}, \"lo\" }} goto leave",
-        )),
-        "filter-input": ("type filter hook input priority 0", (
-            "ct state new jump unserved",
-        )),
-        "filter-output": ("type filter hook output priority 0", (
-            "ct state new jump unserved",
-        )),
-        "filter-forward": ("type filter hook forward priority 0", (
-            # A packet that conntrack disowns keeps an untranslated source; the peer would reset.
-            f"iifname {bridge} ct state invalid drop",
-            "ct state new jump unserved",
-            # Forwarding was switched on for pods only: these interfaces are no routers.
-            f"iifname @{ROUTED} oifname != {bridge} ct state new {ours} accept",
-            f"iifname @{ROUTED} oifname != {bridge} ct state new drop",
-        )),
-    }  # fmt: skip
-
-
-BASE_MAPS = (SERVICE_IPS, NODE_PORTS, HOST_PORTS, HOST_IP_PORTS, UNSERVED_IPS, UNSERVED_PORTS)
-
-
 def restart(
-    layout: Layout, items: Iterable[Item], existing: Existing, routed: Iterable[str] = ()
+    layout: Layout,
+    items: Iterable[Item],
+    existing: Existing,
+    routed: Iterable[str] = (),
 ) -> tuple[State, str]:
     """Everything, over what is there; affinity sets that are still wanted keep their clients.
 
@@ -421,29 +299,25 @@ def restart(
     state, text = diff(State(), wanted, layout)
     chains = frozenset(name for parts in state.parts.values() for name in parts.chains)
     sets = frozenset(name for parts in state.parts.values() for name in parts.sets)
-    stale_chains = existing.chains - chains - _base_chains(layout).keys()
+    stale_chains = existing.chains - chains - service_table.chains(layout).keys()
     lines = [f"flush chain {layout.name} {chain}" for chain in sorted(existing.chains)]
-    known = existing.maps & set(BASE_MAPS)
+    known = existing.maps & set(service_table.MAPS)
     lines += [f"flush map {layout.name} {name}" for name in sorted(known)]
-    if HAIRPIN in existing.sets:
-        lines.append(f"flush set {layout.name} {HAIRPIN}")
+    if service_table.HAIRPIN in existing.sets:
+        lines.append(f"flush set {layout.name} {service_table.HAIRPIN}")
     left = State(
         state.parts,
         state.claims,
         stale_chains,
-        existing.sets - sets - {HAIRPIN, ROUTED},
+        existing.sets - sets - {service_table.HAIRPIN, service_table.ROUTED},
     )
-    return left, "".join(f"{line}\n" for line in lines) + base(layout, routed) + text
+    return left, "".join(f"{line}\n" for line in lines) + service_table.base(layout, routed) + text
 
 
 def replace(layout: Layout, items: Iterable[Item], routed: Iterable[str] = ()) -> tuple[State, str]:
     """Everything into a new table, in one transaction: no packet sees neither."""
     state, text = diff(State(), {item.key: item for item in items}, layout)
-    return state, remove(layout) + base(layout, routed) + text
-
-
-def remove(layout: Layout) -> str:
-    return f"add table {layout.name}\ndelete table {layout.name}\n"
+    return state, service_table.remove(layout) + service_table.base(layout, routed) + text
 
 
 def collect(state: State, layout: Layout) -> tuple[State, str]:

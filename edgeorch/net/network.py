@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from pyroute2.netlink.exceptions import NetlinkError
 
-from edgeorch.core import ipam, service_rules
+from edgeorch.core import ipam, service_table
 from edgeorch.lib import backoff, json
 from edgeorch.net import addresses, files, links, netns, nft, sysctl
 
@@ -63,7 +63,7 @@ class Sandbox:
 class Network:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.layout = service_rules.Layout(
+        self.layout = service_table.Layout(
             pod_cidr=settings.pod_cidr,
             service_cidr=settings.service_cidr,
             bridge=settings.bridge,
@@ -333,13 +333,13 @@ class Network:
     async def _mend_table(self) -> None:
         """The frame of the table. Rules of Services in it are left as they are."""
         missing = await self.table.names() is None
-        text = service_rules.base(self.layout, self._routed)
+        text = service_table.base(self.layout, self._routed)
         try:
             await self.table.apply(text)
         except nft.NftError as error:
             # A former version declared something otherwise, and that cannot be changed in place.
             log.warning("Making table %s anew: %s", self.layout.name, error)
-            await self.table.apply(service_rules.remove(self.layout) + text)
+            await self.table.apply(service_table.remove(self.layout) + text)
             missing = True
         if missing and self._recovered:
             log.warning("Table %s was gone; put back", self.layout.name)

@@ -60,7 +60,8 @@ async def put_service(store: objects.Objects, **spec: Any) -> dict[str, Any]:
         }
         | spec,
     }
-    return (await store.create("services", obj)).decode()["spec"]
+    stored: dict[str, Any] = (await store.create("services", obj)).decode()["spec"]
+    return stored
 
 
 def endpoint(pod: pods.Pod, *, ready: bool = True) -> dict[str, Any]:

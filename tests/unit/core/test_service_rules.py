@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeorch.core import service_rules as rules
+from edgeorch.core import service_table
 
-LAYOUT = rules.Layout(pod_cidr="10.42.0.0/24", service_cidr="10.43.0.0/16")
+LAYOUT = service_table.Layout(pod_cidr="10.42.0.0/24", service_cidr="10.43.0.0/16")
 A = rules.Endpoint("10.42.0.2", 8080)
 B = rules.Endpoint("10.42.0.3", 8080)
 REMOTE = rules.Endpoint("192.0.2.50", 80, node_local=False)
@@ -141,7 +142,7 @@ def test_affinity_remembers_clients_for_each_endpoint() -> None:
 
 
 def test_other_families_are_left_to_their_own_table() -> None:
-    six = rules.Layout(pod_cidr="fd00:42::/64", service_cidr="fd00:43::/112")
+    six = service_table.Layout(pod_cidr="fd00:42::/64", service_cidr="fd00:43::/112")
     both = service(
         A, rules.Endpoint("fd00:42::2", 8080), cluster_ips=("10.43.0.5", "fd00:43::5"), node_port=0
     )
