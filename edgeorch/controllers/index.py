@@ -15,6 +15,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from edgeorch.lib import json
 from edgeorch.store import watch
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class Index(Generic[F]):
         if old is not None:
             for each in self._keys(old):
                 self._forget(each, key)
-        new = None if deleted or stored is None else self._project(stored, old)
+        new = None if deleted or stored is None else self._kept(stored, old)
         if new is not None:
             self._held[key] = new
             for each in self._keys(new):
@@ -144,6 +145,14 @@ class Index(Generic[F]):
         change = Change(key, old, new, stored, deleted)
         for told in self._subscribers:
             told(change)
+
+    def _kept(self, stored: Stored, old: F | None) -> F | None:
+        try:
+            return self._project(stored, old)
+        except json.ValidationError as error:
+            # One misfit must not blind the controllers to all others.
+            log.error("cannot read %s %s/%s: %s", self.resource, *stored.key, error)
+            return None
 
     def _forget(self, each: Hashable, key: Key) -> None:
         under = self._by[each]

@@ -27,11 +27,11 @@ class Agent:
         self._store = store
         self._addresses = 0
         self.makes_ready = True
-        self.most_pods = 0
-        """The largest number of active pods that was ever seen at once."""
 
     async def run(self) -> None:
         seen = self._store.watch("pods")
+        for stored in self._store.list("pods").items:
+            await self._see(stored.namespace, stored.name)
         async with seen as news:
             async for batch in news:
                 for event in batch:
@@ -200,7 +200,7 @@ def service(name: str = "web", **spec: Any) -> Object:
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": name, "namespace": "default"},
-        "spec": {**body, **spec},
+        "spec": {name: value for name, value in {**body, **spec}.items() if value is not None},
     }
 
 

@@ -1,0 +1,89 @@
+"""Pods get the node when it has room for them, and are told why when not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.component.controllers.conftest import NODE, Device, pod
+
+Object = dict[str, Any]
+
+
+def scheduled(device: Device, name: str) -> Object:
+    found = device.get("pods", name)["status"].get("conditions", [])
+    return next((each for each in found if each["type"] == "PodScheduled"), {})
+
+
+def asking(memory: str) -> Any:
+    resources = {"requests": {"memory": memory}}
+    return [{"name": "main", "image": "web:1", "resources": resources}]
+
+
+async def is_bound(device: Device, name: str) -> None:
+    await device.until(
+        lambda: (
+            device.get("pods", name)["spec"].get("nodeName") == NODE
+            and scheduled(device, name).get("status") == "True"
+        ),
+        f"{name} bound",
+    )
+
+
+async def test_a_pod_is_bound(device: Device) -> None:
+    await device.store.create("pods", pod("a"))
+    await is_bound(device, "a")
+    assert device.messages("Scheduled") == [f"Successfully assigned default/a to {NODE}"]
+
+
+async def test_a_pod_waits_for_memory(device: Device) -> None:
+    await device.store.create("pods", pod("large", containers=asking("3Gi")))
+    await is_bound(device, "large")
+    await device.store.create("pods", pod("next", containers=asking("2Gi")))
+    await device.until(lambda: scheduled(device, "next"), "refused")
+    assert scheduled(device, "next")["reason"] == "Unschedulable"
+    assert scheduled(device, "next")["message"] == (
+        "0/1 nodes are available: 1 Insufficient memory. preemption: 0/1 nodes are available: "
+        "1 No preemption victims found for incoming pod."
+    )
+    assert device.messages("FailedScheduling") == [scheduled(device, "next")["message"]]
+    await device.store.delete("pods", "default", "large")
+    await is_bound(device, "next")
+
+
+async def test_a_pod_that_is_over_makes_room(device: Device) -> None:
+    await device.store.create("pods", pod("large", containers=asking("3Gi")))
+    await is_bound(device, "large")
+    await device.store.create("pods", pod("next", containers=asking("2Gi")))
+    await device.until(lambda: scheduled(device, "next"), "refused")
+    await device.agent.report("default", "large", ready=False, phase="Succeeded")
+    await is_bound(device, "next")
+
+
+async def test_a_cordoned_node_takes_nothing_until_it_is_freed(device: Device) -> None:
+    await device.edit(
+        "nodes", NODE, lambda obj: obj.setdefault("spec", {}).update(unschedulable=True)
+    )
+    await device.store.create("pods", pod("a"))
+    await device.until(lambda: scheduled(device, "a"), "refused")
+    assert scheduled(device, "a")["message"] == (
+        "0/1 nodes are available: 1 node(s) were unschedulable. preemption: "
+        "0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+    )
+    await device.edit("nodes", NODE, lambda obj: obj["spec"].pop("unschedulable"))
+    await is_bound(device, "a")
+
+
+async def test_gates_hold_a_pod(device: Device) -> None:
+    await device.store.create("pods", pod("a", schedulingGates=[{"name": "example.com/wait"}]))
+    await device.until(lambda: scheduled(device, "a"), "gated")
+    assert scheduled(device, "a")["reason"] == "SchedulingGated"
+    await device.edit("pods", "a", lambda obj: obj["spec"].pop("schedulingGates"))
+    await is_bound(device, "a")
+
+
+async def test_a_pod_that_names_its_node_keeps_it(device: Device) -> None:
+    await device.store.create("pods", pod("a", nodeName="elsewhere"))
+    await device.store.create("pods", pod("b"))
+    await is_bound(device, "b")
+    assert device.get("pods", "a")["spec"]["nodeName"] == "elsewhere"
+    assert len(device.messages("Scheduled")) == 1
