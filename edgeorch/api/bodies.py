@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 
 ACCEPTED = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
 LIMIT = 3 * 1024 * 1024
+_PROTOBUF = "application/vnd.kubernetes.protobuf"
 _MEDIA = {
     "": negotiation.JSON,
     "application/json": negotiation.JSON,
     "application/yaml": negotiation.YAML,
     "application/x-yaml": negotiation.YAML,
     "text/yaml": negotiation.YAML,
+    _PROTOBUF: _PROTOBUF,
 }
 
 
@@ -63,12 +65,22 @@ def _too_large() -> errors.StatusError:
     return errors.too_large(f"Request entity too large: limit is {LIMIT}")
 
 
-async def decode(call: Call, expected: str) -> tuple[Object, list[str]]:
+async def decode(call: Call, table: schema.Schema, expected: str) -> tuple[Object, list[str]]:
     """The object in the body, and its duplicate fields as findings. Raises StatusError."""
     media = _MEDIA.get(media_type(call))
     if media is None:
         raise unknown_format(ACCEPTED)
-    return strict.parse(await read(call), media, expected)
+    return _parse(table, await read(call), media, expected)
+
+
+def _parse(
+    table: schema.Schema, body: bytes, media: str, expected: str
+) -> tuple[Object, list[str]]:
+    if media == _PROTOBUF:
+        from edgeorch.model import protobuf
+
+        return protobuf.decode(table, body, expected), []
+    return strict.parse(body, media, expected)
 
 
 async def optional(call: Call, table: schema.Schema) -> Object | None:
@@ -79,7 +91,7 @@ async def optional(call: Call, table: schema.Schema) -> Object | None:
     media = _MEDIA.get(media_type(call))
     if media is None:
         raise unknown_format(ACCEPTED)
-    obj, _ = strict.parse(body, media, "DeleteOptions")
+    obj, _ = _parse(table, body, media, "DeleteOptions")
     if (name := obj.get("kind") or "DeleteOptions") != "DeleteOptions":
         raise errors.bad_request(
             f"the object provided is unrecognized (must be of type DeleteOptions): "

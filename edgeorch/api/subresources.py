@@ -80,7 +80,7 @@ class Subresources:
                 bodies.check_place(target.namespace, target.name, scale)
                 return _scaled(current, scale)
         else:
-            obj, duplicates = await bodies.decode(call, SCALE.kind)
+            obj, duplicates = await bodies.decode(call, self._table, SCALE.kind)
             scale = bodies.conform(call, self._table, SCALE, obj, duplicates, asked.validation)
             bodies.check_place(target.namespace, target.name, scale)
 
@@ -95,7 +95,7 @@ class Subresources:
     async def bind(self, call: Call, target: Target, now: datetime.datetime) -> web.StreamResponse:
         """POST pods/NAME/binding: what a scheduler says."""
         asked = options.writing(call)
-        obj, _ = await bodies.decode(call, "Binding")
+        obj, _ = await bodies.decode(call, self._table, "Binding")
         binding = bodies.checked(self._table, "v1", "Binding", obj)
         binding.setdefault("metadata", {}).setdefault("name", target.name)
         bodies.check_place(target.namespace, target.name, binding)

@@ -36,7 +36,7 @@ class Writes:
             raise statuses.method_not_allowed()
         answer = _Answer(call, target, now)
         asked = options.writing(call)
-        obj, duplicates = await bodies.decode(call, target.kind.kind)
+        obj, duplicates = await bodies.decode(call, self._table, target.kind.kind)
         obj = bodies.conform(call, self._table, target.kind, obj, duplicates, asked.validation)
         bodies.check_place(target.namespace, "", obj)
         bodies.tell_ignored(call, target.kind, obj)
@@ -49,7 +49,7 @@ class Writes:
         """Replaces the object, or the part of it that the subresource stands for."""
         answer = _Answer(call, target, now)
         asked = options.writing(call)
-        obj, duplicates = await bodies.decode(call, target.kind.kind)
+        obj, duplicates = await bodies.decode(call, self._table, target.kind.kind)
         obj = bodies.conform(call, self._table, target.kind, obj, duplicates, asked.validation)
         bodies.check_place(target.namespace, target.name, obj)
         if not target.subresource:
