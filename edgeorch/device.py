@@ -119,6 +119,8 @@ class Device:
                 max_pods=config.node.max_pods,
                 node_labels=config.node.labels,
                 snapshotter=config.containerd.snapshotter,
+                log_max_bytes=config.pods.log_max_bytes,
+                log_max_files=config.pods.log_max_files,
             ),
         )
 
