@@ -2,9 +2,10 @@
 
 `plan` follows pkg/controller/deployment (sync.go, rolling.go, recreate.go): find the ReplicaSet of
 the current template, scale in proportion when the size changed, else roll. A rolling update never
-has more than replicas + maxSurge pods in all specs together, and never gives up an available pod
-when fewer than replicas - maxUnavailable would remain. Counts of available pods are never believed
-beyond what a spec allows, so a status that lags behind its spec cannot loosen these bounds.
+has more than replicas + maxSurge pods, and never gives up an available pod when fewer than
+replicas - maxUnavailable would remain. Stricter than Kubernetes, a status that lags behind its spec
+cannot loosen these bounds: pods that were to go still take room until they are reported gone, and
+no more pods are believed available than a spec allows.
 """
 
 from __future__ import annotations
@@ -183,11 +184,11 @@ def _roll(
     deployment: views.Deployment, new: views.ReplicaSet | None, old: list[views.ReplicaSet]
 ) -> list[Action]:
     if new is None:
-        return _create(deployment, old, _room(deployment, _total(old), 0))
+        return _create(deployment, old, _room(deployment, old, 0))
     sets = [new, *old]
     wanted = deployment.spec.replicas
     if new.spec.replicas < wanted:
-        wanted = new.spec.replicas + _room(deployment, _total(sets), new.spec.replicas)
+        wanted = new.spec.replicas + _room(deployment, sets, new.spec.replicas)
     if new.spec.replicas != wanted:
         return _resize(deployment, new, wanted)
     down = _scale_down_old(deployment, new, old)
@@ -196,9 +197,10 @@ def _roll(
     return _clean_up(deployment, old) if is_complete(deployment) else []
 
 
-def _room(deployment: views.Deployment, total: int, current: int) -> int:
+def _room(deployment: views.Deployment, sets: Iterable[views.ReplicaSet], current: int) -> int:
     """How many pods the current ReplicaSet may get on top, within the surge."""
-    most = deployment.spec.replicas + max_surge(deployment) - total
+    held = sum(max(each.spec.replicas, each.status.replicas) for each in sets)
+    most = deployment.spec.replicas + max_surge(deployment) - held
     return max(0, min(most, deployment.spec.replicas - current))
 
 
