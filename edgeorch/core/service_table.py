@@ -56,14 +56,15 @@ class Layout:
         return f"{self.family} {self.table}"
 
 
-def base(layout: Layout, routed: Iterable[str] = ()) -> str:
+def base(layout: Layout, routed: Iterable[str] = (), *, create: bool = True) -> str:
     """The frame: declarations that may be repeated, and the rules of the hooks, anew.
 
-    `routed`: the interfaces other than the bridge on which forwarding was switched on by us.
+    `routed`: the interfaces other than the bridge on which we switched forwarding on. Without
+    `create` it fails when there is no table, so that a loss cannot pass unnoticed.
     """
     name, address = layout.name, layout.address_type
     port, ip_port = "inet_proto . inet_service", f"{address} . inet_proto . inet_service"
-    lines = [f"add table {name}"]
+    lines = [f"add table {name}"] if create else []
     for map_name, key, value in (
         (SERVICE_IPS, ip_port, "verdict"),
         (NODE_PORTS, port, "verdict"),

@@ -333,13 +333,15 @@ class Network:
     async def _mend_table(self) -> None:
         """The frame of the table. Rules of Services in it are left as they are."""
         missing = await self.table.names() is None
-        text = service_table.base(self.layout, self._routed)
         try:
-            await self.table.apply(text)
+            await self.table.apply(service_table.base(self.layout, self._routed, create=missing))
         except nft.NftError as error:
-            # A former version declared something otherwise, and that cannot be changed in place.
+            # It went this moment, or a former version declared something otherwise, which cannot
+            # be changed in place.
             log.warning("Making table %s anew: %s", self.layout.name, error)
-            await self.table.apply(service_table.remove(self.layout) + text)
+            await self.table.apply(
+                service_table.remove(self.layout) + service_table.base(self.layout, self._routed)
+            )
             missing = True
         if missing and self._recovered:
             log.warning("Table %s was gone; put back", self.layout.name)

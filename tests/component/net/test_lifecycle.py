@@ -178,6 +178,24 @@ async def test_a_flushed_ruleset_is_put_back_and_the_owner_of_services_told(
         await pods.until(lambda: sh("nft -s list ruleset") == before)
 
 
+async def test_a_table_that_goes_while_we_look_at_it_is_not_taken_for_whole(
+    net: network.Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = asyncio.Event()
+    net.on_table_lost(told.set)
+    names = net.table.names
+
+    async def flushed_just_after() -> dict[str, frozenset[str]] | None:
+        found = await names()
+        sh("nft flush ruleset")
+        return found
+
+    monkeypatch.setattr(net.table, "names", flushed_just_after)
+    await net._ensure()
+    assert told.is_set()
+    assert net.health() is None
+
+
 async def test_our_own_transactions_wake_nobody(net: network.Network) -> None:
     told = asyncio.Event()
     net.on_table_lost(told.set)

@@ -160,7 +160,9 @@ async def test_a_change_that_the_kernel_refuses_is_mended_by_a_full_one(
         await answers(spec["clusterIP"], 80, a.ip)
         conftest.sh("nft flush map ip edgeorch service-ips")
         await put_slice(store, endpoint(a, ready=False))
-        await answers(spec["clusterIP"], 80, None)
+        await pods.until(
+            lambda: spec["clusterIP"] in conftest.sh("nft list map ip edgeorch unserved-ips")
+        )
         await put_slice(store, endpoint(a))
         await answers(spec["clusterIP"], 80, a.ip)
         assert proxy.health() is None
