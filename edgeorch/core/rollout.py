@@ -266,8 +266,7 @@ def _scale(
     active = [each for each in (new, *old) if each is not None and each.spec.replicas]
     only = _only(active, new, old)
     if only is not None:
-        if only.spec.replicas == deployment.spec.replicas:
-            return []
+        # Also when only the noted size is old: Kubernetes would take it for a resize for ever.
         return _resize(deployment, only, deployment.spec.replicas)
     actions: list[Action] = []
     if new is not None and _is_saturated(deployment, new):
@@ -275,9 +274,11 @@ def _scale(
             if each.spec.replicas:
                 actions += _resize(deployment, each, 0)
         return actions
+    shares = [(each, each.spec.replicas) for each in active]
     if deployment.spec.strategy.type == "RollingUpdate":
-        for each, size in _shares(deployment, active):
-            actions += _resize(deployment, each, size)
+        shares = _shares(deployment, active)
+    for each, size in shares:
+        actions += _resize(deployment, each, size)
     return actions
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edgeorch.core import revisions, rollout
@@ -129,16 +129,15 @@ def test_a_rollout_converges_whoever_acts_first(
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.integers(0, 8), st.integers(0, 10), amounts, amounts, moves, moves)
+@given(st.integers(0, 8), st.integers(0, 10), strategies, moves, moves)
+@example(2, 1, workloads.rolling(0, 1), [("deployment", 0)] * 2, [])
 def test_scaling_in_the_middle_of_a_rollout_converges(
     size: int,
     later: int,
-    surge: int | str,
-    unavailable: int | str,
+    strategy: dict[str, Any],
     before: list[tuple[str, int]],
     after: list[tuple[str, int]],
 ) -> None:
-    strategy = workloads.rolling(surge, unavailable)
     world = World(workloads.deployment(size, "web:1", strategy=strategy))
     world.settle()
     _to_image(world, "web:2")

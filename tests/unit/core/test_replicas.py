@@ -1,0 +1,80 @@
+"""Which pods go first, and what a ReplicaSet says of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from edgeorch.core import replicas
+from tests.unit.core.workloads import STAMP, pod, replica_set
+
+COST = {"controller.kubernetes.io/pod-deletion-cost": "-5"}
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        pytest.param({"node": "", "phase": "Pending", "ready": False}, id="unassigned"),
+        pytest.param({"phase": "Pending", "ready": False}, id="pending"),
+        pytest.param({"ready": False}, id="not ready"),
+        pytest.param({"annotations": COST}, id="cheap to delete"),
+        pytest.param({"since": 50.0}, id="ready for a shorter time"),
+        pytest.param({"restarts": 3}, id="restarted more often"),
+        pytest.param({"creationTimestamp": "2026-02-01T00:00:00Z"}, id="younger"),
+    ],
+)
+def test_who_goes_first(first: dict[str, Any]) -> None:
+    usual = {"creationTimestamp": "2026-01-01T00:00:00Z"}
+    pods = [
+        pod("a", **usual),
+        pod("b", **{**usual, **first}),
+        pod("c", **usual),
+    ]
+    assert [each.metadata.name for each in replicas.rank(pods)] == ["b", "a", "c"]
+    (chosen,) = replicas.plan(2, pods).delete
+    assert chosen.metadata.name == "b"
+
+
+def test_pods_that_are_over_or_going_do_not_count() -> None:
+    pods = [pod("a"), pod("b", phase="Failed"), pod("c", deletionTimestamp=STAMP)]
+    assert replicas.plan(2, pods) == replicas.Plan(create=1)
+    assert replicas.plan(1, pods) == replicas.Plan()
+
+
+def test_status_counts_on_the_monotonic_clock() -> None:
+    pods = [
+        pod("a", since=90.0),
+        pod("b", since=99.0),
+        pod("c", ready=False),
+        pod("d", deletionTimestamp=STAMP),
+    ]
+    found = replica_set("web:1", 3)
+    found = type(found)(
+        metadata=found.metadata,
+        spec=type(found.spec)(replicas=3, template=found.spec.template, min_ready_seconds=5),
+    )
+    assert replicas.status(found, pods, None, now=100.0, stamp=STAMP) == {
+        "replicas": 3,
+        "fullyLabeledReplicas": 3,
+        "readyReplicas": 2,
+        "availableReplicas": 1,
+        "terminatingReplicas": 1,
+        "observedGeneration": 1,
+    }
+    assert replicas.next_available(pods, 100.0, 5) == 4.0
+    assert replicas.next_available(pods, 104.0, 5) is None
+
+
+def test_a_failure_is_said_until_it_is_over() -> None:
+    found = replica_set("web:1", 1)
+    failure = replicas.Failure("FailedCreate", "no room")
+    (said,) = replicas.status(found, [], failure, now=0.0, stamp=STAMP)["conditions"]
+    assert said == {
+        "type": "ReplicaFailure",
+        "status": "True",
+        "lastTransitionTime": STAMP,
+        "reason": "FailedCreate",
+        "message": "no room",
+    }
+    assert "conditions" not in replicas.status(found, [], None, now=0.0, stamp=STAMP)
