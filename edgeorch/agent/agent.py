@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeorch.agent import (
@@ -20,6 +19,7 @@ from edgeorch.agent import (
     executor,
     gc,
     images,
+    logs,
     machine,
     node,
     observer,
@@ -33,6 +33,10 @@ from edgeorch.agent import (
 from edgeorch.core import pod_plan, restarts
 from edgeorch.lib import backoff, tasks
 from edgeorch.model import kinds, views
+from edgeorch.runtime import containers, errors, execs, rootfs, stdio
+from edgeorch.runtime import events as runtime_events
+from edgeorch.runtime import images as runtime_images
+from edgeorch.runtime import logs as runtime_logs
 from edgeorch.store import watch
 
 if TYPE_CHECKING:
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
     from edgeorch.agent.settings import Settings
     from edgeorch.core.observed import Container
     from edgeorch.lib import clock as clocks
+    from edgeorch.runtime import client
     from edgeorch.store import recorder
     from edgeorch.store.objects import Objects
     from edgeorch.store.stored import Stored
@@ -49,82 +54,89 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Runtime:
-    """containerd, as the agent uses it."""
-
-    containers: ports.Containers
-    events: ports.Events
-    images: ports.Images
-    output: ports.Output
-    execs: ports.Execs
-    root_files: ports.RootFiles
-    puller: ports.Puller | None = None
-
-
 class Agent:
+    """Make it inside the running event loop."""
+
     def __init__(
         self,
         objects: Objects,
         events: recorder.Log,
-        runtime: Runtime,
+        containerd: client.Client,
         network: ports.Network,
+        puller: ports.Puller | None,
         clock: clocks.Clock,
         settings: Settings,
         withdrawal: ports.Withdrawal | None = None,
     ) -> None:
         self._objects = objects
+        self._containerd = containerd
         self._settings = settings
         self._facts = machine.read()
         self._network = network
         self._workers: dict[str, pod_worker.PodWorker] = {}
         self._group: asyncio.TaskGroup | None = None
+        self._containers = containers.Containers(containerd, snapshotter=settings.snapshotter)
+        self._images = runtime_images.Images(containerd)
+        fifos = stdio.StdioDir(settings.run_dir)
+        self._output = runtime_logs.Logs(
+            fifos, max_size=settings.log_max_bytes, max_files=settings.log_max_files
+        )
         crash_loop = backoff.Policy(
             restarts.CRASH_LOOP.initial, restarts.CRASH_LOOP.factor, settings.crash_loop_ceiling
         )
         self._policy = pod_plan.Policy(crash_loop)
         self._status = status.StatusWriter(objects, network, clock, crash_loop)
-        details = endings.Endings(self._message_path, self._log_path, self._spec_of, runtime.output)
+        details = endings.Endings(self._message_path, self._log_path, self._spec_of, self._output)
         self.observer = observer.Observer(
-            runtime.containers, runtime.events, details, clock, self._facts.boot_id
+            self._containers,
+            runtime_events.Events(containerd),
+            details,
+            clock,
+            self._facts.boot_id,
         )
-        self._shop = self._make_shop(runtime, events, clock, withdrawal)
+        self._shop = self._make_shop(
+            events, puller, clock, withdrawal, execs.Execs(containerd, self._containers, fifos)
+        )
         self._node = node.NodeKeeper(
-            objects, network, runtime.images, self.observer, clock, settings, self._facts
+            objects, network, self._images, self.observer, clock, settings, self._facts
         )
+        self.logs = logs.PodLogs(self._output, self.observer, self._shop.maker.log_path, clock)
         self.observer.on_change = self._container_changed
         self.observer.on_image = self._image_changed
+        self.observer.on_listed = self._node.look
 
     def _make_shop(
         self,
-        runtime: Runtime,
         events: recorder.Log,
+        puller: ports.Puller | None,
         clock: clocks.Clock,
         withdrawal: ports.Withdrawal | None,
+        commands: execs.Execs,
     ) -> executor.Workshop:
         settings, network = self._settings, self._network
         boxes = sandboxes.Sandboxes(network, settings, machine.Cgroups(self._facts))
         shelf = volumes.Volumes(self._objects, settings)
+        root_files = rootfs.RootFiles(self._containerd, snapshotter=settings.snapshotter)
         return executor.Workshop(
             objects=self._objects,
-            containers=runtime.containers,
+            containers=self._containers,
             observer=self.observer,
             network=network,
-            output=runtime.output,
+            output=self._output,
             sandboxes=boxes,
             volumes=shelf,
-            images=images.ImageKeeper(runtime.images, runtime.puller, clock),
+            images=images.ImageKeeper(self._images, puller, clock),
             maker=creation.Maker(
-                runtime.containers,
+                self._containers,
                 self._objects,
                 boxes,
                 shelf,
-                users.Users(runtime.root_files),
+                users.Users(root_files),
                 network,
                 settings,
                 self._facts,
             ),
-            checks=checks.Checks(runtime.execs),
+            checks=checks.Checks(commands),
             withdrawal=withdrawal,
             voice=voice.Voice(events.recorder("kubelet", on_node=True)),
             clock=clock,
@@ -144,15 +156,30 @@ class Agent:
     async def run(self) -> None:
         """For ever. The network has been started before."""
         await asyncio.to_thread(self._shop.sandboxes.prepare)
-        async with asyncio.TaskGroup() as group:
-            self._group = group
-            group.create_task(tasks.supervise("observer", self.observer.run))
-            group.create_task(tasks.supervise("node", self._node.run))
-            await self.observer.listed.wait()
-            group.create_task(tasks.supervise("pods", self._follow_pods))
-            for kind in (kinds.CONFIG_MAP, kinds.SECRET):
-                follow = functools.partial(self._follow_references, kind)
-                group.create_task(tasks.supervise(kind.plural, follow))
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                group.create_task(tasks.supervise("observer", self.observer.run))
+                group.create_task(tasks.supervise("node", self._node.run))
+                await self.observer.listed.wait()
+                await self._tidy_runtime()
+                group.create_task(tasks.supervise("pods", self._follow_pods))
+                for kind in (kinds.CONFIG_MAP, kinds.SECRET):
+                    follow = functools.partial(self._follow_references, kind)
+                    group.create_task(tasks.supervise(kind.plural, follow))
+        except asyncio.CancelledError:
+            await self._output.close()
+            raise
+        finally:
+            self._workers.clear()
+
+    async def _tidy_runtime(self) -> None:
+        """Before any worker begins: what a crash left half-made. It may wait for the next start."""
+        try:
+            self._node.set_runtime_version(await self._containerd.health())
+            await self._containers.remove_orphans()
+        except errors.ContainerdError as error:
+            log.warning("Cannot look for left-over snapshots: %s", error)
 
     async def _follow_pods(self) -> None:
         while True:
@@ -181,9 +208,9 @@ class Agent:
         shop = self._shop
         for uid, identity in self.observer.pods().items():
             if uid not in wanted and uid not in self._workers:
-                containers = self.observer.pod(uid)
+                left = self.observer.pod(uid)
                 log.info("Ending %s/%s (%s): no such pod", identity.namespace, identity.name, uid)
-                self._offer(gc.orphan(identity, containers))
+                self._offer(gc.orphan(identity, left))
                 self._workers[uid].lost()
         await gc.sweep(wanted | self._workers.keys(), shop, self._network)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from edgeorch.agent import checks
 from edgeorch.agent.creation import Order
-from edgeorch.core import actions, container_labels, pod_plan, probe_state
+from edgeorch.core import actions, container_labels, pod_plan, probe_state, restarts
 from edgeorch.core.observed import Exit, Hook, Kind, ProbeKind, State, Stop
 from edgeorch.lib import clock as clocks
 from edgeorch.model import errors as api_errors
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from edgeorch.agent.settings import Settings
     from edgeorch.agent.voice import Voice
     from edgeorch.core.actions import Action
+    from edgeorch.core.observed import Container
     from edgeorch.store.objects import Objects
 
 log = logging.getLogger(__name__)
@@ -312,6 +313,19 @@ class Executor:
             await shop.containers.update_labels(container_id, {container_labels.ENDED: text})
             await shop.containers.delete_task(container_id)
         shop.observer.settled(container_id)
+        self._tell_back_off(container)
+
+    def _tell_back_off(self, container: Container) -> None:
+        """Settling comes before waiting: once for each crash that makes the container wait."""
+        spec, kind = self._spec(container.name)
+        if self._memory.ending_since is not None or container.exit is None:
+            return
+        if not restarts.wanted(self.pod, kind, container.exit):
+            return
+        meta = self.pod.metadata
+        where = f"{container.name} in pod {meta.name}_{meta.namespace}({meta.uid})"
+        say = self._shop.voice.container(self.pod, spec.name, kind)
+        say("Warning", "BackOff", f"Back-off restarting failed container {where}")
 
     async def _drain(self, container_id: str) -> None:
         """Let the log have the last words."""
@@ -319,9 +333,20 @@ class Executor:
 
     async def _remove(self, container_id: str) -> None:
         await self._drain(container_id)
+        container = self._shop.observer.container(container_id)
         await self._shop.containers.delete(container_id, force=True)
+        if container is not None:
+            await asyncio.to_thread(self._remove_files, container)
         self._memory.forget(container_id)
         self._shop.observer.removed(container_id)
+
+    def _remove_files(self, container: Container) -> None:
+        """The message is in the labels by now; the log stays for one more attempt."""
+        maker, meta = self._shop.maker, self.pod.metadata
+        maker.message_path(meta.uid, container).unlink(missing_ok=True)
+        older = maker.log_path(meta, container.name, container.attempt - 1)
+        for path in older.parent.glob(f"{older.name}*"):
+            path.unlink(missing_ok=True)
 
     # --- the end --------------------------------------------------------------------------------
 

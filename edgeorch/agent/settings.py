@@ -21,6 +21,8 @@ class Settings:
     max_pods: int = 110
     node_labels: Mapping[str, str] = field(default_factory=dict)
     snapshotter: str = "overlayfs"
+    log_max_bytes: int = 10 * 1024 * 1024
+    log_max_files: int = 5
 
     @property
     def pods_dir(self) -> pathlib.Path:

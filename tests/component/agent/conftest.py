@@ -26,7 +26,7 @@ from edgeorch.lib import tasks
 from edgeorch.model import kinds
 from edgeorch.model.kinds import Object
 from edgeorch.net import network
-from edgeorch.runtime import archive, client, containers, events, execs, images, logs, rootfs, stdio
+from edgeorch.runtime import archive, client, containers, images
 from edgeorch.store import database, objects, recorder
 from tests.component.net import conftest as nets
 from tests.component.runtime import archives, daemon
@@ -90,23 +90,14 @@ class Lab:
         stack.push_async_callback(self.network.close)
         containerd = client.Client(self.daemon.address, "edgeorch")
         stack.callback(containerd.close)
-        fifos = stdio.StdioDir(self.settings.run_dir)
-        output = logs.Logs(fifos)
-        stack.push_async_callback(output.close)
+        self.client = containerd
         self.containers = containers.Containers(containerd)
-        runtime = agent.Runtime(
-            containers=self.containers,
-            events=events.Events(containerd),
-            images=images.Images(containerd),
-            output=output,
-            execs=execs.Execs(containerd, self.containers, fifos),
-            root_files=rootfs.RootFiles(containerd),
-            puller=self.puller,
-        )
+        self.images = images.Images(containerd)
         log = recorder.Log(self.objects, clock, self.settings.node_name)
-        self.agent = agent.Agent(self.objects, log, runtime, self.network, clock, self.settings)
+        self.agent = agent.Agent(
+            self.objects, log, containerd, self.network, self.puller, clock, self.settings
+        )
         await stack.enter_async_context(tasks.running({"agent": self.agent.run}))
-        self.images = runtime.images
         self.archives = archive.Archives(containerd, work_dir=self.root / "work")
 
     async def stop(self) -> None:

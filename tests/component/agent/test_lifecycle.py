@@ -14,7 +14,8 @@ async def test_a_pod_runs_and_says_so(lab: Lab) -> None:
     status = lab.status("web")
 
     assert status["phase"] == "Running"
-    assert entry["ready"] and entry["started"]
+    assert entry["ready"]
+    assert entry["started"]
     assert entry["containerID"].startswith("containerd://")
     assert entry["imageID"].startswith("docker.io/library/busybox@sha256:")
     assert status["podIP"].startswith("10.42.0.")
