@@ -153,11 +153,15 @@ def _commands() -> list[tuple[int, str]]:
 
 
 def pss(pid: int) -> float:
-    """MiB."""
-    for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) / 1024
-    raise RuntimeError(f"no Pss for {pid}")
+    """MiB; 0 for a process that has ended."""
+    try:
+        rollup = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except ProcessLookupError:
+        return 0.0
+    return next(
+        (int(line.split()[1]) / 1024 for line in rollup.splitlines() if line.startswith("Pss:")),
+        0.0,
+    )
 
 
 def cpu_seconds(pid: int) -> float:

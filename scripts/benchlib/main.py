@@ -107,10 +107,10 @@ async def replace(device: devices.Device, name: str) -> float:
 
 
 def memory(device: devices.Device) -> Result:
-    shims = device.shims()
+    shims = [size for pid in device.shims() if (size := devices.pss(pid))]
     return {
         "edgeorch": round(devices.pss(device.pid), 1),
-        "shims": round(sum(map(devices.pss, shims)), 1),
+        "shims": round(sum(shims), 1),
         "shim_count": len(shims),
         "containerd": round(devices.pss(device.containerd_pid()), 1),
     }

@@ -215,6 +215,8 @@ def _accepts(path: Path) -> bool:
 def _spawn(device: Device, program: str, command: list[str], directory: str | None) -> int:
     """A daemon in the device's namespace and cgroup; it outlives this command."""
     env = environment(device, directory)
+    # A device keeps its compiled modules, and starts in half the time for it.
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
     found = shutil.which(command[0], path=env["PATH"])
     if found is None:
         raise LabError(f"cannot start {program}: no {command[0]} here; scripts/setup installs it")
