@@ -83,7 +83,8 @@ def requests(pod: pod_facts.PodFacts) -> dict[str, int]:
             _add(peak, container.resources.requests)
         for name, amount in peak.items():
             initial[name] = max(initial.get(name, 0), amount)
-    found = {n: max(running.get(n, 0), initial.get(n, 0)) for n in running.keys() | initial.keys()}
+    names = sorted(running.keys() | initial.keys())
+    found = {name: max(running.get(name, 0), initial.get(name, 0)) for name in names}
     _add(found, pod.spec.overhead)
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from edgeorch.core import revisions
@@ -227,7 +228,7 @@ async def test_old_revisions_beyond_the_limit_are_deleted(device: Device) -> Non
     for number in range(2, 5):
         image = f"web:{number}"
         await device.edit("deployments.apps", "web", to_image(image))
-        await device.until(lambda image=image: is_complete(device, 1, image), "rolled")
+        await device.until(functools.partial(is_complete, device, 1, image), "rolled")
     await device.until(lambda: len(device.all("replicasets.apps")) == 2, "cleaned up")
     kept = {
         rs["metadata"]["annotations"][revisions.REVISION] for rs in device.all("replicasets.apps")

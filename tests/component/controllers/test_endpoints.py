@@ -139,3 +139,11 @@ async def test_a_change_elsewhere_wakes_nobody(device: Device) -> None:
     )
     (after,) = slices(device)
     assert after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
+
+
+async def test_one_misfit_does_not_blind_the_others(device: Device) -> None:
+    broken = service("broken", clusterIP="10.96.0.12")
+    broken["metadata"]["uid"] = "broken"
+    broken["spec"]["selector"] = None
+    await device.store.create("services", broken)
+    await exposed(device)

@@ -25,7 +25,7 @@ COST = {"controller.kubernetes.io/pod-deletion-cost": "-5"}
     ],
 )
 def test_who_goes_first(first: dict[str, Any]) -> None:
-    usual = {"creationTimestamp": "2026-01-01T00:00:00Z"}
+    usual: dict[str, Any] = {"creationTimestamp": "2026-01-01T00:00:00Z"}
     pods = [
         pod("a", **usual),
         pod("b", **{**usual, **first}),
