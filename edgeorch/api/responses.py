@@ -174,8 +174,6 @@ def _gzip(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _yaml(body: bytes) -> bytes:
-    import yaml
+    from edgeorch.lib import yaml  # few ask for it: kubectl makes YAML itself
 
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    text = yaml.dump(json.decode(body), Dumper=dumper, sort_keys=True, allow_unicode=True)
-    return str(text).encode()
+    return yaml.encode(json.decode(body))

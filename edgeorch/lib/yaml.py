@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 _MAX_NODES = 1_000_000
@@ -202,3 +203,32 @@ def _integer(match: re.Match[str]) -> int:
     else:
         value = int(octal, 8) if octal else int(decimal)
     return -value if sign == "-" else value
+
+
+def encode(value: Any) -> bytes:
+    """Plain values as YAML that `decode`, and Kubernetes' clients, read as the same values."""
+    text = _yaml_dump()(value)
+    return str(text).encode()
+
+
+@functools.cache
+def _yaml_dump() -> Callable[[Any], Any]:
+    import yaml
+
+    class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+        pass
+
+    def text(dumper: Any, value: str) -> Any:
+        style = "|" if "\n" in value else None if _is_plain(value) else '"'
+        return dumper.represent_scalar(f"{_TAG}str", value, style=style)
+
+    Dumper.add_representer(str, text)
+    return functools.partial(yaml.dump, Dumper=Dumper, sort_keys=True, allow_unicode=True)
+
+
+def _is_plain(text: str) -> bool:
+    """Whether the text without quotes is read as this text."""
+    try:
+        return bool(resolve(text) == text)
+    except YamlError:
+        return False

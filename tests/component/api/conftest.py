@@ -147,10 +147,11 @@ async def started(
         async with aiohttp.ClientSession(connector=connector, headers=headers) as client:
             device = Device(directory, store, api, logs, token, client, failing)
             kubeconfig.write(directory / "kubeconfig", device.url, authority.certificate, token)
-            meta = {"name": "default"}
-            await store.create(
-                "namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": meta}
-            )
+            if store.find("namespaces", "", "default") is None:
+                meta = {"name": "default"}
+                await store.create(
+                    "namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": meta}
+                )
             yield device
     finally:
         await api.close()
