@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import edgeorch
 from edgeorch.lib import clock as clocks
-from edgeorch.model import errors, kinds
+from edgeorch.model import errors, kinds, release
 from edgeorch.runtime import errors as runtime_errors
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ _MAX_IMAGES = 50
 _MIN_FREE_DISK = 0.10
 _MIN_FREE_INODES = 0.05
 _MIN_FREE_MEMORY = 100 * 1024 * 1024
-_KUBELET_VERSION = "v1.33.0"
 _MEMORY_CGROUP_FIX = (
     "the memory cgroup is off, so memory limits are not enforced; add "
     '"cgroup_enable=memory cgroup_memory=1" to the line in /boot/firmware/cmdline.txt (on older '
@@ -148,7 +147,7 @@ class NodeKeeper:
                 "containerRuntimeVersion": f"containerd://{self._runtime_version or 'unknown'}",
                 "kernelVersion": self._facts.kernel,
                 "kubeProxyVersion": "",
-                "kubeletVersion": f"{_KUBELET_VERSION}+edgeorch-{edgeorch.__version__}",
+                "kubeletVersion": release.git_version(edgeorch.__version__),
                 "machineID": self._facts.machine_id,
                 "operatingSystem": "linux",
                 "osImage": self._facts.os_image,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from edgeorch.api import negotiation, paths, responses, statuses
 from edgeorch.lib import json
+from edgeorch.model import release
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from edgeorch.api.call import Call
     from edgeorch.model.kinds import Kind, Object, Registry
 
-MAJOR, MINOR = "1", "37"
 _GROUP = "apidiscovery.k8s.io"
 _KIND = "APIGroupDiscoveryList"
 _SUBRESOURCE_KINDS = {
@@ -34,9 +34,9 @@ def version(own: str) -> Object:
     """version.Info: what clients compare themselves with is Kubernetes' number."""
     machine = _MACHINES.get(platform.machine(), platform.machine())
     return {
-        "major": MAJOR,
-        "minor": MINOR,
-        "gitVersion": f"v{MAJOR}.{MINOR}.0+edgeorch-{own}",
+        "major": release.MAJOR,
+        "minor": release.MINOR,
+        "gitVersion": release.git_version(own),
         "gitCommit": "",
         "gitTreeState": "clean",
         "buildDate": "1970-01-01T00:00:00Z",

@@ -12,11 +12,12 @@ import ssl
 import urllib.parse
 from dataclasses import dataclass
 
+from edgeorch.model import release
 from edgeorch.probes import tcp
 
 _MAX_HEADER_BYTES = 32 * 1024
 _MAX_REDIRECTS = 10
-USER_AGENT = "kube-probe/1.33"
+USER_AGENT = f"kube-probe/{release.MAJOR}.{release.MINOR}"
 
 _contexts: list[ssl.SSLContext] = []
 
