@@ -1,0 +1,1 @@
+"""The DNS server of pods: cluster names from the zone, others from the host's resolvers."""
