@@ -135,6 +135,7 @@ class Agent:
                 network,
                 settings,
                 self._facts,
+                self._containerd.address,
             ),
             checks=checks.Checks(commands),
             withdrawal=withdrawal,

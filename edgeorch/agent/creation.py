@@ -59,6 +59,7 @@ class Maker:
         network: ports.Network,
         settings: Settings,
         facts: machine.Facts,
+        containerd_socket: str,
     ) -> None:
         self._containers = containers
         self._objects = objects
@@ -68,6 +69,7 @@ class Maker:
         self._network = network
         self._settings = settings
         self._facts = facts
+        self._containerd_socket = containerd_socket
 
     def message_path(self, uid: str, container: Container) -> pathlib.Path:
         return self._message_path(uid, container.name, container.attempt)
@@ -125,19 +127,20 @@ class Maker:
         expanded = _expanded(container, variables)
         try:
             mounts = await asyncio.to_thread(self._mounts, order)
+            parent = machine.parent(self._containerd_socket)
             return oci_spec.build(
                 expanded,
                 oci_spec.Image(config.entrypoint, config.cmd, config.env, config.working_dir),
                 variables,
                 user,
-                self._surroundings(order, tier, group, mounts),
-                machine.oci_machine(self._facts),
+                self._surroundings(order, tier, group, mounts, parent.oom_floor),
+                machine.oci_machine(self._facts, parent),
             )
         except (oci_spec.SpecError, volumes.VolumeError, OSError) as error:
             raise CreateError("CreateContainerError", str(error)) from error
 
     def _surroundings(
-        self, order: Order, tier: str, group: str, mounts: list[oci_spec.Mount]
+        self, order: Order, tier: str, group: str, mounts: list[oci_spec.Mount], oom_floor: int
     ) -> oci_spec.Surroundings:
         spec, uid = order.pod.spec, order.pod.metadata.uid
         score = qos.oom_score_adj(order.container, tier, self._facts.memory_bytes)
@@ -151,7 +154,7 @@ class Maker:
             host_pid=spec.host_pid,
             host_ipc=spec.host_ipc,
             mounts=tuple(mounts),
-            oom_score_adj=max(score, self._facts.oom_floor),
+            oom_score_adj=max(score, oom_floor),
         )
 
     def _mounts(self, order: Order) -> list[oci_spec.Mount]:

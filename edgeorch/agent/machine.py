@@ -10,6 +10,8 @@ import contextlib
 import os
 import pathlib
 import platform
+import socket
+import struct
 from dataclasses import dataclass
 
 from edgeorch.core import cgroups, oci_spec
@@ -27,6 +29,8 @@ _CAPABILITIES = (
     "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF", "CHECKPOINT_RESTORE",
 )  # fmt: skip
 _SYS_RESOURCE = 24
+_CREDENTIALS = "3i"
+"""struct ucred: pid, uid, gid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +45,49 @@ class Facts:
     memory_bytes: int
     cgroup_v2: bool
     memory_cgroup: bool
-    oom_floor: int
-    """The lowest oom_score_adj this process may give."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """What a container can be given at most: it descends from containerd, not from this process,
+    which systemd holds on a shorter leash."""
+
     capabilities: tuple[str, ...]
+    oom_floor: int
+    """The lowest oom_score_adj it may set."""
+
+
+def parent(socket_path: str) -> Parent:
+    """Of the process that listens on `socket_path`; while it cannot be asked, like our own."""
+    process = _PROC / _listener(socket_path)
+    status = _status(process)
+    bounding = int(status.get("CapBnd", "0"), 16)
+    effective = int(status.get("CapEff", "0"), 16)
+    own_score = int(_text(process / "oom_score_adj") or 0)
+    return Parent(
+        capabilities=tuple(
+            f"CAP_{name}" for bit, name in enumerate(_CAPABILITIES) if bounding & 1 << bit
+        ),
+        oom_floor=-1000 if effective & 1 << _SYS_RESOURCE else own_score,
+    )
+
+
+def _listener(socket_path: str) -> str:
+    """Its entry in /proc: SO_PEERCRED names who called listen(2) (unix(7))."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        try:
+            asking.connect(socket_path)
+            raw = asking.getsockopt(
+                socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize(_CREDENTIALS)
+            )
+        except OSError:
+            return "self"
+    pid, _, _ = struct.unpack(_CREDENTIALS, raw)
+    return str(pid) if pid else "self"
 
 
 def read() -> Facts:
-    status = _status()
-    bounding = int(status.get("CapBnd", "0"), 16)
-    effective = int(status.get("CapEff", "0"), 16)
     v2 = (_CGROUP / "cgroup.controllers").exists()
-    own_score = int(_text(_PROC / "self/oom_score_adj") or 0)
     return Facts(
         boot_id=_text(_PROC / "sys/kernel/random/boot_id"),
         machine_id=_text(pathlib.Path("/etc/machine-id")),
@@ -66,15 +102,11 @@ def read() -> Facts:
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         cgroup_v2=v2,
         memory_cgroup=_has_memory_cgroup(v2),
-        oom_floor=-1000 if effective & 1 << _SYS_RESOURCE else own_score,
-        capabilities=tuple(
-            f"CAP_{name}" for bit, name in enumerate(_CAPABILITIES) if bounding & 1 << bit
-        ),
     )
 
 
-def oci_machine(facts: Facts) -> oci_spec.Machine:
-    return oci_spec.Machine(facts.cgroup_v2, facts.capabilities)
+def oci_machine(facts: Facts, parent: Parent) -> oci_spec.Machine:
+    return oci_spec.Machine(facts.cgroup_v2, parent.capabilities)
 
 
 def _has_memory_cgroup(v2: bool) -> bool:
@@ -91,8 +123,8 @@ def _os_image() -> str:
     return "Linux"
 
 
-def _status() -> dict[str, str]:
-    lines = _text(_PROC / "self/status").splitlines()
+def _status(process: pathlib.Path) -> dict[str, str]:
+    lines = _text(process / "status").splitlines()
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
