@@ -11,11 +11,14 @@ from __future__ import annotations
 import base64
 import binascii
 import functools
+import math
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 _MAX_NODES = 1_000_000
+_MAX_DIGITS = 70
+"""No 64-bit number is longer in any base."""
 _BOOLEANS = {
     **dict.fromkeys(("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE"), True),
     **dict.fromkeys(("on", "On", "ON"), True),
@@ -185,12 +188,13 @@ def resolve(text: str) -> Any:
     if text[0] not in "+-.0123456789":
         return text
     plain = text.replace("_", "")
-    if match := _INTEGER.fullmatch(plain):
+    if len(plain) <= _MAX_DIGITS and (match := _INTEGER.fullmatch(plain)):
         value = _integer(match)
         if -(2**63) <= value < 2**64:
             return value
     if _FLOAT.fullmatch(plain):
-        return float(plain)
+        number = float(plain)
+        return text if math.isinf(number) else number
     return text
 
 

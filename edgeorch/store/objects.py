@@ -389,7 +389,7 @@ def _suffix() -> str:
 
 def _key(obj: Object) -> tuple[str, str]:
     meta = obj["metadata"]
-    return meta.get("namespace", ""), meta["name"]
+    return meta.get("namespace", ""), meta.get("name", "")
 
 
 def _complete(kind: Kind, obj: Object) -> None:
