@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import ipaddress
 import logging
 import pathlib
@@ -19,7 +20,7 @@ import edgeorch
 from edgeorch.agent import agent, registry_puller
 from edgeorch.agent import settings as agent_settings
 from edgeorch.api import auth, certs, health, kubeconfig, server
-from edgeorch.controllers import api_service, assembly
+from edgeorch.controllers import api_service, assembly, endpoint_slices
 from edgeorch.core import ipam
 from edgeorch.lib import metrics, tasks
 from edgeorch.model import kinds, schema
@@ -73,7 +74,10 @@ class Device:
             )
         )
         self._api_service = api_service.ApiService(objects, config.api.port)
-        self._proxy = services.ServiceProxy(objects, self._network, config.node_name)
+        self._endpoints_settled = asyncio.Event()
+        self._proxy = services.ServiceProxy(
+            objects, self._network, config.node_name, self._endpoints_settled
+        )
         self._containerd = containerd_client.Client(
             config.containerd.address, config.containerd.namespace
         )
@@ -171,6 +175,7 @@ class Device:
             node_name=self._config.node_name,
             ca_certificate=self._authority.certificate.decode(),
         )
+        slices = next(c for c in controllers if isinstance(c, endpoint_slices.EndpointSlices))
         return {
             **{controller.name: controller.run for controller in controllers},
             self._api_service.name: self._api_service.run,
@@ -178,7 +183,16 @@ class Device:
             "service proxy": self._proxy.run,
             "agent": self._agent.run,
             "certificates": self._renew_certificates,
+            "adoption": functools.partial(self._settle, slices),
         }
+
+    async def _settle(self, slices: endpoint_slices.EndpointSlices) -> None:
+        """Rules of Services stay as the former process left them until endpoints are known again:
+        its pods went on serving meanwhile."""
+        await self._agent.settled()
+        await slices.settled()
+        self._endpoints_settled.set()
+        await asyncio.Event().wait()
 
     # --- addresses and certificates ---------------------------------------------------------------
 

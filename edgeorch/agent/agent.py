@@ -8,6 +8,7 @@ store. It never polls: pods, ConfigMaps and Secrets come by watch, containers by
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 from typing import TYPE_CHECKING
@@ -53,6 +54,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+FIRST_PROBES = 3.0
+"""Seconds that pods of a former process have to answer their probes, lest they count as unready."""
+
 
 class Agent:
     """Make it inside the running event loop."""
@@ -74,6 +78,7 @@ class Agent:
         self._facts = machine.read()
         self._network = network
         self._workers: dict[str, pod_worker.PodWorker] = {}
+        self._stock_taken = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
         self._containers = containers.Containers(containerd, snapshotter=settings.snapshotter)
         self._images = runtime_images.Images(containerd)
@@ -144,6 +149,29 @@ class Agent:
             settings=settings,
         )
 
+    async def settled(self) -> None:
+        """Until the pods that ran before this process have said how they are.
+
+        One that runs and is not ready has a moment to answer its first probe.
+        """
+        await self._stock_taken.wait()
+        adopted = [worker for worker in self._workers.values() if worker.adopted]
+        for worker in adopted:
+            await worker.told.wait()
+        with contextlib.suppress(TimeoutError, watch.Expired):
+            async with (
+                asyncio.timeout(FIRST_PROBES),
+                self._objects.watch(kinds.POD.resource) as changes,
+            ):
+                uids = {worker.pod.metadata.uid for worker in adopted}
+                while not self._all_ready(uids):
+                    await anext(changes)
+
+    def _all_ready(self, uids: set[str]) -> bool:
+        listed = self._objects.list(kinds.POD.resource).items
+        pods = [stored.view(views.Pod) for stored in listed]
+        return all(pod.ready for pod in pods if pod.metadata.uid in uids)
+
     def health(self) -> str | None:
         """Why pods cannot be run, or None."""
         return self.observer.health()
@@ -204,6 +232,7 @@ class Agent:
         for pod in mine:
             self._offer(pod)
         await self._end_orphans(wanted)
+        self._stock_taken.set()
 
     async def _end_orphans(self, wanted: set[str]) -> None:
         shop = self._shop

@@ -42,11 +42,16 @@ class PodWorker:
         self._status = status
         self._policy = policy
         self._wake = asyncio.Event()
+        self.told = asyncio.Event()
+        """Set once the pod's status has been written for the first time."""
         self._jobs: dict[Action, asyncio.Task[None]] = {}
         self._memory = self._remember(pod)
         self._executor = Executor(shop, pod, self._memory)
         self._timer: asyncio.TimerHandle | None = None
         self.references = shop.volumes.references(pod)
+        containers = shop.observer.pod(pod.metadata.uid)
+        self.adopted = any(container.state is State.RUNNING for container in containers)
+        """Whether it ran before this process looked."""
 
     def _remember(self, pod: views.Pod) -> Memory:
         """What is there of the pod already."""
@@ -113,6 +118,7 @@ class PodWorker:
         self._set_timer(decided.wake_at, now)
         if not self._memory.gone:
             await self._status.write(pod, seen)
+        self.told.set()
 
     def _look(self) -> PodSeen:
         memory, shop = self._memory, self._shop

@@ -25,6 +25,12 @@ class EndpointSlices(frame.Controller[index.Key]):
         self.wake_on(shared.pods, lambda change: services.of_pod(shared, change))
         self.wake_on(shared.slices, self._of_slice)
 
+    async def settled(self) -> None:
+        """Until the slices say what pods and Services have said so far."""
+        self._world.pods.catch_up()
+        self._world.services.catch_up()
+        await self._queue.idle()
+
     def _of_slice(self, change: index.Change[tuple[str, str, str]]) -> Iterable[index.Key]:
         for namespace, service, managed_by in filter(None, (change.old, change.new)):
             if managed_by == endpoints.CONTROLLER and service:

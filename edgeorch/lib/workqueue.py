@@ -30,6 +30,8 @@ class WorkQueue(Generic[K]):
         self._failures: dict[K, int] = {}
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._news = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     def add(self, key: K) -> None:
         """Have `key` worked on soon."""
@@ -37,6 +39,7 @@ class WorkQueue(Generic[K]):
         if key in self._wanted:
             return
         self._wanted.add(key)
+        self._idle.clear()
         if key not in self._working:
             self._ready.append(key)
             self._news.set()
@@ -79,6 +82,12 @@ class WorkQueue(Generic[K]):
         if key in self._wanted:
             self._ready.append(key)
             self._news.set()
+        elif not self._wanted and not self._working:
+            self._idle.set()
+
+    async def idle(self) -> None:
+        """Until nothing is wanted and nothing is worked on; what is due later does not count."""
+        await self._idle.wait()
 
     def _due(self, key: K) -> None:
         self._timers.pop(key, None)

@@ -61,3 +61,18 @@ async def test_a_failing_key_waits_longer_each_time_until_it_succeeds() -> None:
     assert delays == [1, 2, 4, 5]
     queue.succeeded("a")
     assert queue.retry("a") == 1
+
+
+async def test_idle_waits_for_all_work_but_not_for_what_is_due_later() -> None:
+    queue: workqueue.WorkQueue[str] = workqueue.WorkQueue()
+    await queue.idle()
+    queue.add_after("later", 1000)
+    queue.add("a")
+    waiting = asyncio.ensure_future(queue.idle())
+    key = await queue.take()
+    queue.add(key)
+    queue.done(key)
+    await asyncio.sleep(1)
+    assert not waiting.done()
+    queue.done(await queue.take())
+    await asyncio.wait_for(waiting, 1)
