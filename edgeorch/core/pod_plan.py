@@ -356,7 +356,8 @@ class _Planner:
         if failure is not None and failure.retry_at > self.now:
             self._wake(failure.retry_at)
             return False
-        self.actions.append(action)
+        if action not in self.actions:
+            self.actions.append(action)
         return True
 
     def _wake(self, at: float) -> None:
