@@ -8,7 +8,11 @@ from typing import Any
 
 from tests.component.agent.conftest import IMAGE, Lab
 
-SERVE = ("sh", "-c", "busybox mkdir -p /www; echo ok >/www/ok; exec busybox httpd -f -p 8080 -h /www")
+SERVE = (
+    "sh",
+    "-c",
+    "busybox mkdir -p /www; echo ok >/www/ok; exec busybox httpd -f -p 8080 -h /www",
+)
 
 
 def _container(name: str, *command: str, **more: Any) -> dict[str, Any]:
