@@ -7,20 +7,24 @@ would.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
 import re
 import shutil
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from scripts.lablib import device as devices
 from scripts.lablib import kernel, lifecycle
+
+from . import clients
 
 Object = dict[str, Any]
 Result = subprocess.CompletedProcess[str]
@@ -76,6 +80,59 @@ def until(condition: Callable[[], T], what: str, seconds: float = WAIT_SECONDS) 
     return value
 
 
+class Background:
+    """A command that goes on; its output is read as it comes."""
+
+    def __init__(self, command: list[str], env: Mapping[str, str]) -> None:
+        self.lines: list[str] = []
+        self._process = subprocess.Popen(
+            command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout
+        for line in self._process.stdout:
+            self.lines.append(line.rstrip("\n"))
+
+    def until(self, pattern: str, seconds: float = WAIT_SECONDS) -> str:
+        """The first line that has a match for `pattern`."""
+
+        def found() -> str | None:
+            return next((line for line in list(self.lines) if re.search(pattern, line)), None)
+
+        deadline = time.monotonic() + seconds
+        while (line := found()) is None:
+            if time.monotonic() > deadline or (self.ended and found() is None):
+                raise AssertionError(f"no line like {pattern!r} in {self.lines}")
+            time.sleep(0.02)
+        return line
+
+    @property
+    def ended(self) -> bool:
+        """All that it said is in `lines`."""
+        return self._process.poll() is not None and not self._reader.is_alive()
+
+    def wait(self, seconds: float = WAIT_SECONDS) -> int:
+        """Its exit code, once it has ended by itself."""
+        code = self._process.wait(seconds)
+        self._reader.join()
+        return code
+
+    def stop(self) -> None:
+        if self._process.poll() is None:
+            self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._reader.join()
+        assert self._process.stdout
+        self._process.stdout.close()
+
+
 @functools.cache
 def kubectls() -> dict[str, Path]:
     """Every kubectl of this machine by its minor version ("1.33"), oldest first.
@@ -94,6 +151,12 @@ def kubectls() -> dict[str, Path]:
             minor = re.sub(r"\D", "", version["minor"])
             versions.setdefault(f"{version['major']}.{minor}", path)
     return dict(sorted(versions.items(), key=lambda item: int(item[0].partition(".")[2])))
+
+
+def generations() -> list[str]:
+    """The newest kubectl, and of older ones those that ask in another way."""
+    found = list(kubectls())
+    return [version for version in found if version in ("1.27", "1.30", "1.33", found[-1])]
 
 
 @dataclass
@@ -132,8 +195,38 @@ class Lab:
         """The node's own address, its InternalIP."""
         return str(self.device.load()["address"])
 
+    @property
+    def token(self) -> str:
+        found = re.search(r"token: (\S+)", self.device.kubeconfig.read_text())
+        assert found
+        return found[1].strip('"')
+
     def log(self) -> str:
         return self.device.log_file("edgeorch").read_text(errors="replace")
+
+    # --- requests ----------------------------------------------------------------------------
+
+    def api(
+        self,
+        method: str,
+        url: str,
+        body: bytes | str | Object | None = None,
+        *,
+        headers: dict[str, str] | None = None,
+    ) -> clients.Answer:
+        """A raw API request, over the unix socket."""
+        path = self.device.run / "edgeorch/api.sock"
+        return clients.over_socket(path, method, url, body, headers=headers)
+
+    def fetch(self, address: str, port: int, url: str = "/", *, lan: bool = False) -> bytes:
+        """What a web server says to a client on the node, or on its neighbour. Raises OSError."""
+        netns = self.device.lan if lan else self.device.netns
+        return clients.in_netns(netns, lambda: clients.fetch(address, port, url)).body
+
+    def health(self, url: str) -> clients.Answer:
+        """The local monitor's door."""
+        netns = self.device.netns
+        return clients.in_netns(netns, lambda: clients.fetch("127.0.0.1", 10248, url))
 
     # --- commands ----------------------------------------------------------------------------
 
@@ -185,6 +278,17 @@ class Lab:
         if result.returncode:
             raise CommandError(["kubectl", *arguments], result)
         return result.stdout
+
+    @contextlib.contextmanager
+    def background(self, *arguments: str, version: str | None = None) -> Iterator[Background]:
+        """kubectl that goes on until the block is left."""
+        program = kubectls()[version or list(kubectls())[-1]]
+        command, env = self.command(str(program), *arguments)
+        running = Background(command, env)
+        try:
+            yield running
+        finally:
+            running.stop()
 
     def get(self, *arguments: str) -> Object:
         """`kubectl get ARGUMENTS -o json`, decoded."""
