@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from edgeorch.model.kinds import Kind, Registry
 
 NAMESPACES = "namespaces"
+STREAMS = ("attach", "exec", "portforward")
+"""Subresources of pods that become a connection of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,8 @@ def subresource_verbs(subresource: str) -> tuple[str, ...]:
             return ("get",)
         case "binding":
             return ("create",)
+        case _ if subresource in STREAMS:
+            return ("create", "get")
         case "finalize":
             return ("update",)
         case _:

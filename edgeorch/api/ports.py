@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    import asyncio
     import datetime
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from edgeorch.api import auth
+    from edgeorch.model.kinds import Object
 
     Check = Callable[[], str | None]
     """A health check: None when all is well, else the reason."""
@@ -40,3 +44,53 @@ class Authorizer(Protocol):
         self, user: auth.User, verb: str, resource: str, namespace: str, name: str
     ) -> None:
         """Raises StatusError (403). `resource` is `plural.group`, or a path for non-resources."""
+
+
+class Process(Protocol):
+    """Something with standard streams: a command run in a container, or the container itself."""
+
+    def outputs(self) -> Mapping[str, AsyncIterator[bytes]]:
+        """stdout and stderr (none with a terminal), read only as fast as they are taken."""
+
+    async def write(self, data: bytes) -> None:
+        """To stdin; returns when it is in the pipe, or nobody will read it."""
+
+    async def close_stdin(self) -> None: ...
+
+    async def resize(self, width: int, height: int) -> None: ...
+
+    async def wait(self) -> int:
+        """The exit code. Raises StatusError when it cannot be known."""
+
+
+class Execs(Protocol):
+    def open(
+        self, container_id: str, command: Sequence[str], *, stdin: bool, tty: bool
+    ) -> AbstractAsyncContextManager[Process]:
+        """Runs it; what still runs when the context is left is killed. Raises StatusError."""
+
+
+class Attachments(Protocol):
+    def open(
+        self, container_id: str, *, stdin: bool, once: bool, tty: bool
+    ) -> AbstractAsyncContextManager[Process]:
+        """The container's own streams, from now on. `once`: the first stdin to end is the last.
+
+        Raises StatusError.
+        """
+
+
+class Dialer(Protocol):
+    async def connect(
+        self, pod: Object, port: int
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection to the pod's own localhost. Raises StatusError, whose message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """What exec, attach and port-forward work on."""
+
+    execs: Execs
+    attachments: Attachments
+    dialer: Dialer

@@ -19,6 +19,7 @@ from edgeorch.api import (
     writes,
 )
 from edgeorch.lib import metrics
+from edgeorch.model import errors
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -42,6 +43,7 @@ class Routes:
         *,
         clock: clocks.Clock,
         logs: ports.LogReader,
+        streams: ports.Streams | None,
         checks: health.Checks,
         measured: metrics.Registry,
         running: longrunning.LongRunning,
@@ -50,6 +52,7 @@ class Routes:
         self._objects = objects
         self._clock = clock
         self._logs = logs
+        self._streams = streams
         self._checks = checks
         self._metrics = measured
         self._running = running
@@ -97,6 +100,8 @@ class Routes:
                 raise statuses.unknown_path()
 
     async def _resource(self, call: Call, target: paths.Target) -> web.StreamResponse:
+        if target.subresource in paths.STREAMS:
+            return await self._stream(call, target)
         if call.verb in ("get", "list", "watch"):
             return await self._read(call, target)
         now = self._clock.now()
@@ -115,6 +120,13 @@ class Routes:
                 return await self._deletes.one(call, target, now)
             case _:
                 return await self._deletes.collection(call, target, now)
+
+    async def _stream(self, call: Call, target: paths.Target) -> web.StreamResponse:
+        if self._streams is None:
+            raise errors.unavailable("this server runs no containers")
+        from edgeorch.api import streams  # rare, and a codec or two big
+
+        return await streams.serve(call, self._objects, target, self._streams, self._running)
 
     async def _read(self, call: Call, target: paths.Target) -> web.StreamResponse:
         match call.verb, target.subresource:

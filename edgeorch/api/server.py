@@ -45,6 +45,7 @@ _CLOSE_WITHIN = 3.0
 """Seconds that requests under way have when the server closes."""
 _MAX_LINE = 32 * 1024
 _READS = ("get", "list", "watch", "head")
+_LONG = ("log", *paths.STREAMS)
 _AUDIT_ID_LENGTH = 64
 
 
@@ -77,6 +78,7 @@ class Server:
         authenticator: auth.Authenticator,
         logs: ports.LogReader,
         version: str,
+        streams: ports.Streams | None = None,
         authorizer: ports.Authorizer | None = None,
         checks: health.Checks | None = None,
         metrics: metric.Registry | None = None,
@@ -97,6 +99,7 @@ class Server:
             table,
             clock=clock,
             logs=logs,
+            streams=streams,
             checks=checks or health.Checks(),
             measured=self.metrics,
             running=self._running,
@@ -226,7 +229,7 @@ class Server:
             (target.namespace or "") if target else "",
             target.name if target else "",
         )
-        if call.verb == "watch" or (target and target.subresource == "log"):
+        if call.verb == "watch" or (target and target.subresource in _LONG):
             return await self._routes.dispatch(call, local=False)
         if self._in_flight >= self._limits.requests:
             raise statuses.too_many_requests(

@@ -55,7 +55,7 @@ NAMESPACE = Kind(
 NODE = Kind("", "v1", "Node", "nodes", "node", False, ("no",), subresources=("status",))
 POD = Kind(
     "", "v1", "Pod", "pods", "pod", True, ("po",), ("all",),
-    subresources=("status", "log", "binding"),
+    subresources=("status", "log", "binding", "exec", "attach", "portforward"),
 )  # fmt: skip
 SERVICE = Kind(
     "", "v1", "Service", "services", "service", True, ("svc",), ("all",), subresources=("status",)
