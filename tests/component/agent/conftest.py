@@ -143,6 +143,11 @@ class Lab:
         ]
         return next((entry for entry in entries if entry["name"] == container), {})
 
+    def waiting(self, name: str, reason: str) -> Object:
+        """The container's waiting state while it has that reason."""
+        found: Object = self.container(name).get("state", {}).get("waiting", {})
+        return found if found.get("reason") == reason else {}
+
     def condition(self, name: str, kind: str) -> str:
         found = self.status(name).get("conditions") or []
         return next((entry["status"] for entry in found if entry["type"] == kind), "")

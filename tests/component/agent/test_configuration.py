@@ -51,11 +51,8 @@ async def test_environment(lab: Lab) -> None:
 async def test_a_missing_reference_waits_and_goes_on_when_it_comes(lab: Lab) -> None:
     container = {"envFrom": [{"configMapRef": {"name": "later"}}]}
     await lab.run("waits", "sh", "-c", "echo $X", container=container, restartPolicy="Never")
-    waiting = await lab.until(lambda: lab.container("waits").get("state", {}).get("waiting", {})
-                              .get("message") and lab.container("waits")["state"]["waiting"])  # fmt: skip
-    assert waiting == {
-        "reason": "CreateContainerConfigError", "message": 'configmap "later" not found'
-    }  # fmt: skip
+    waiting = await lab.until(lambda: lab.waiting("waits", "CreateContainerConfigError"))
+    assert waiting["message"] == 'configmap "later" not found'
     await lab.objects.create(
         "configmaps", {**_named("v1", "ConfigMap", "later", "default"), "data": {"X": "came"}}
     )

@@ -8,12 +8,7 @@ from tests.component.agent.conftest import Lab
 async def test_an_absent_image_is_told_and_backed_off(lab: Lab) -> None:
     image = "registry.invalid/nothing:1"
     await lab.run("absent", container={"image": image})
-    await lab.until(
-        lambda: (
-            lab.container("absent").get("state", {}).get("waiting", {}).get("reason")
-            == "ImagePullBackOff"
-        )
-    )
+    await lab.until(lambda: lab.waiting("absent", "ImagePullBackOff"))
 
     events = lab.events("absent")
     assert ("Pulling", f'Pulling image "{image}"') in events
@@ -28,11 +23,10 @@ async def test_an_absent_image_is_told_and_backed_off(lab: Lab) -> None:
 async def test_never_does_not_pull(lab: Lab) -> None:
     container = {"image": "absent:1", "imagePullPolicy": "Never"}
     await lab.run("never", container=container)
-    entry = await lab.until(lambda: lab.container("never").get("state", {}).get("waiting", {})
-                            .get("reason") == "ErrImageNeverPull" and lab.container("never"))  # fmt: skip
+    waiting = await lab.until(lambda: lab.waiting("never", "ErrImageNeverPull"))
 
     told = 'Container image "absent:1" is not present with pull policy of Never'
-    assert entry["state"]["waiting"]["message"] == told
+    assert waiting["message"] == told
 
 
 async def test_an_image_here_is_used_when_no_registry_answers(lab: Lab) -> None:

@@ -12,13 +12,7 @@ from tests.component.agent.conftest import Lab
 
 async def test_the_second_crash_waits_and_says_for_how_long(lab: Lab) -> None:
     pod = await lab.run("crash", "sh", "-c", "exit 3")
-    waiting = await lab.until(
-        lambda: (
-            lab.container("crash").get("state", {}).get("waiting", {}).get("reason")
-            == "CrashLoopBackOff"
-            and lab.container("crash")["state"]["waiting"]
-        )
-    )
+    waiting = await lab.until(lambda: lab.waiting("crash", "CrashLoopBackOff"))
 
     uid = pod["metadata"]["uid"]
     told = f"back-off 10s restarting failed container=main pod=crash_default({uid})"

@@ -178,9 +178,9 @@ class Device:
 
     def _set(self, **changes: Any) -> None:
         self.seen = dataclasses.replace(self.seen, **changes)
-        if "ending_since" not in changes and self.seen.ending_since is None:
-            if self.seen.gone or self.pod.metadata.deletion_timestamp:
-                self.seen = dataclasses.replace(self.seen, ending_since=self.now)
+        ending = self.seen.gone or self.pod.metadata.deletion_timestamp
+        if ending and self.seen.ending_since is None:
+            self.seen = dataclasses.replace(self.seen, ending_since=self.now)
 
     def judge(self, name: str, kind: ProbeKind, well: bool) -> None:
         latest = self.seen.latest(name)

@@ -125,9 +125,9 @@ def test_later_variables_see_earlier_ones_and_services() -> None:
 def test_references_that_lead_nowhere(source: dict[str, Any], told: str) -> None:
     with pytest.raises(env.ConfigError, match=told):
         _variables({"env": [{"name": "X", "valueFrom": source}]})
-    (ref,) = source.values()
-    assert _variables({"env": [{"name": "X", "valueFrom": {**source, **{
-        next(iter(source)): {**ref, "optional": True}}}}]}) == {}  # fmt: skip
+    ((kind, ref),) = source.items()
+    optional = {kind: {**ref, "optional": True}}
+    assert _variables({"env": [{"name": "X", "valueFrom": optional}]}) == {}
 
 
 @pytest.mark.parametrize(

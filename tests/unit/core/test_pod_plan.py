@@ -132,7 +132,7 @@ def test_a_failed_liveness_probe_stops_the_container() -> None:
 
 
 def test_startup_holds_the_other_probes_back() -> None:
-    probes = {"startupProbe": {}, "livenessProbe": {}, "readinessProbe": {}}
+    probes: dict[str, Any] = {"startupProbe": {}, "livenessProbe": {}, "readinessProbe": {}}
     pod = pods.pod(containers=[{"name": "main", "image": "i", **probes}])
     startup = actions.Probe(MAIN, "main", ProbeKind.STARTUP)
     assert planned(pod, pods.seen(pods.container())) == [startup]

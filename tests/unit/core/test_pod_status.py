@@ -137,7 +137,7 @@ def test_a_pod_that_ends_is_not_ready_and_keeps_what_it_was() -> None:
 
 
 def test_readiness_and_startup_show() -> None:
-    probes = {"startupProbe": {}, "readinessProbe": {}}
+    probes: dict[str, Any] = {"startupProbe": {}, "readinessProbe": {}}
     pod = pods.pod(containers=[{"name": "main", "image": "i", **probes}])
     entry = derive(pod, pods.seen(pods.container()))["containerStatuses"][0]
     assert (entry["started"], entry["ready"]) == (False, False)
