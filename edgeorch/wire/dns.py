@@ -225,6 +225,8 @@ def decode_query(data: bytes) -> Query:
     edns: Edns | None = None
     for _ in range(additional):
         edns = reader.skip_for_edns(edns)
+    if not reader.is_at_end():
+        raise Malformed("something follows the query")
     return Query(query_id, question, bool(flags & RD), edns)
 
 
@@ -253,6 +255,9 @@ class _Reader:
         self._at = HEADER
         self.edns: Edns | None = None
         self.extended_rcode = 0
+
+    def is_at_end(self) -> bool:
+        return self._at == len(self._data)
 
     def question(self) -> Question:
         asked = self._name()
