@@ -278,7 +278,7 @@ class Agent:
                 log.exception("Work on pod %s failed; starting again", worker.pod.metadata.name)
                 await asyncio.sleep(tasks.RESTARTS.delay(failures))
                 failures += 1
-        del self._workers[uid]
+        self._workers.pop(uid, None)
 
     # --- what wakes workers ---------------------------------------------------------------------
 

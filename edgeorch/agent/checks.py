@@ -1,4 +1,4 @@
-"""One check of a container, for probes and for hooks: exec, httpGet, tcpSocket, sleep.
+"""One check of a container, for probes and for hooks: exec, httpGet, tcpSocket, grpc, sleep.
 
 Results are values: whether it went well and what to say if not, in the kubelet's words.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from edgeorch.probes import http, tcp
+from edgeorch.probes import grpc, http, tcp
 from edgeorch.runtime import errors, execs
 
 if TYPE_CHECKING:
@@ -38,7 +38,9 @@ class Checks:
         if probe.tcp_socket is not None:
             port = _port(probe.tcp_socket.port, container)
             return await tcp.probe(probe.tcp_socket.host or ip, port, timeout)
-        raise Unknown("this kind of probe is not supported on this node")
+        if probe.grpc is not None:
+            return await grpc.probe(ip, probe.grpc.port, probe.grpc.service, timeout)
+        raise Unknown("the probe names no way to ask")
 
     async def hook(
         self,

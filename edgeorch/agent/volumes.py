@@ -305,19 +305,14 @@ def _holds(folder: pathlib.Path, files: Files) -> bool:
 
 
 def _empty_dir(path: pathlib.Path, source: Mapping[str, Any], group: int | None) -> None:
-    existed = path.is_dir()
     path.mkdir(parents=True, exist_ok=True)
     if source.get("medium") == "Memory" and path not in linux.mount_points(path):
         limit = source.get("sizeLimit")
         size = f",size={quantity.parse(str(limit)).value()}" if limit else ""
         linux.mount_tmpfs(path, f"mode=0777{size}")
-    elif existed:
-        return
     if group is not None:
         os.chown(path, -1, group)
-        path.chmod(0o2777)
-    else:
-        path.chmod(0o777)
+    path.chmod(0o777 if group is None else 0o2777)
 
 
 _WANTED = {

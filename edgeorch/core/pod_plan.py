@@ -203,6 +203,8 @@ class _Planner:
             return self._try(actions.EnsureImage(spec.name, attempt))
         if self.seen.sandbox is None and _needs_address(spec):
             return _Step.COMING
+        if self.seen.volumes is None and any(mount.sub_path for mount in spec.volume_mounts):
+            return _Step.COMING
         crashes = 0 if latest is None else restarts.crashes(latest, spec_hash(spec)) + 1
         after = latest.id if latest else ""
         return self._try(actions.CreateContainer(spec.name, attempt, crashes, after))

@@ -1,0 +1,49 @@
+"""containerd goes away and comes back; pods on the node's own network."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+import pytest
+
+from tests.component.agent.conftest import Lab
+
+
+async def test_what_happens_while_containerd_is_away_is_seen_afterwards(lab: Lab) -> None:
+    await lab.run("dies")
+    await lab.run("stays")
+    await lab.running("dies")
+    stays = await lab.running("stays")
+    pid = await lab.pid("dies")
+    lab.daemon.kill()
+    os.kill(pid, signal.SIGKILL)
+    await lab.until(lambda: lab.agent.health() is not None)
+    await lab.run("new")
+    await asyncio.to_thread(lab.daemon.start)
+
+    await lab.running("dies", restarts=1)
+    await lab.running("new")
+    assert (await lab.running("stays"))["containerID"] == stays["containerID"]
+    await lab.until(lambda: lab.agent.health() is None)
+
+
+async def test_a_killed_shim_is_a_killed_container(lab: Lab) -> None:
+    await lab.run("web")
+    await lab.running("web")
+    for pid in lab.daemon.shims():
+        os.kill(pid, signal.SIGKILL)
+    await lab.running("web", restarts=1)
+
+
+async def test_the_nodes_own_network(lab: Lab) -> None:
+    await lab.run("host", hostNetwork=True)
+    await lab.running("host")
+    assert lab.status("host")["podIP"] == "192.0.2.10"
+    assert lab.network.sandboxes() == {}
+    await lab.delete("host", grace=0)
+    await lab.until(lambda: not lab.agent.pods())
+
+    with pytest.raises(AssertionError):
+        lab.status("host")
