@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import datetime
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 from edgeorch.runtime import logfile, stdio
 from edgeorch.wire import cri_log
@@ -38,6 +40,28 @@ def log_path(
 ) -> Path:
     """Where the kubelet puts it."""
     return log_dir / f"{namespace}_{pod}_{uid}" / container / f"{restart}.log"
+
+
+class Listener(Protocol):
+    """Hears a container's output as it is read, all in the loop's thread."""
+
+    @property
+    def full(self) -> bool:
+        """Whether it can take no more: the container is not read as long as that lasts."""
+
+    def take(self, stream: str, data: bytes) -> None: ...
+
+    def end(self) -> None:
+        """There is no more."""
+
+
+class Tapped(Protocol):
+    """What a listener knows of the container it listens to."""
+
+    io: stdio.Stdio
+
+    def adjust(self) -> None:
+        """A listener's `full` has changed."""
 
 
 class Logs:
@@ -146,6 +170,19 @@ class Logs:
         finally:
             cursor.close()
 
+    @contextlib.contextmanager
+    def listening(self, container_id: str, listener: Listener) -> Iterator[Tapped]:
+        """From now on, until left. Raises KeyError when the container's output is not read."""
+        pump = self._pumps[container_id]
+        pump.listeners.append(listener)
+        if not pump.reading:
+            listener.end()
+        try:
+            yield pump
+        finally:
+            pump.listeners.remove(listener)
+            pump.adjust()
+
     def _more(self, path: Path) -> asyncio.Future[None] | None:
         """Done when there is something new in a log; None when there will be nothing."""
         for pump in self._pumps.values():
@@ -200,13 +237,16 @@ class _Pump:
         self._owner = owner
         self._loop = loop
         self._entries: list[bytes] = []
+        self.listeners: list[Listener] = []
         self._streams: dict[int, cri_log.Formatter] = {}
+        self._names: dict[int, str] = {}
         self._paused = False
         self._failing = False
 
     def begin(self, fds: dict[str, int]) -> None:
         for name, fd in fds.items():
             self._streams[fd] = cri_log.Formatter(name)
+            self._names[fd] = name
             self._loop.add_reader(fd, self._readable, fd)
 
     def drain(self) -> None:
@@ -231,10 +271,7 @@ class _Pump:
         if error is not None and not self._failing:
             log.warning("Cannot write %s, output is lost: %s", self.path, error)
         self._failing = error is not None
-        if self._paused:
-            self._paused = False
-            for fd in self._streams:
-                self._loop.add_reader(fd, self._readable, fd)
+        self.adjust()
         self._check_done()
         self._notify()
 
@@ -247,18 +284,32 @@ class _Pump:
         if not data:
             self._stream_ended(fd)
             return False
+        for listener in self.listeners:
+            listener.take(self._names[fd], data)
         self._append(self._streams[fd].feed(data, self._owner.stamp()))
-        self._pause_if_ahead()
+        self.adjust()
         return True
 
-    def _pause_if_ahead(self) -> None:
-        """`written` takes it up again, so never without something to be written."""
+    def adjust(self) -> None:
+        """Read on, or pause while the card or a listener is behind.
+
+        `written` takes it up again, so the card counts only with something to be written.
+        """
         unwritten = self.pending + self.in_flight
         ahead = unwritten > BACKLOG or self._owner.backlog > TOTAL_BACKLOG
-        if unwritten and ahead and not self._paused:
-            self._paused = True
-            for fd in self._streams:
+        paused = bool(unwritten and ahead) or any(each.full for each in self.listeners)
+        if paused == self._paused:
+            return
+        self._paused = paused
+        for fd in self._streams:
+            if paused:
                 self._loop.remove_reader(fd)
+            else:
+                self._loop.add_reader(fd, self._readable, fd)
+
+    @property
+    def reading(self) -> bool:
+        return bool(self._streams)
 
     def _stream_ended(self, fd: int) -> None:
         formatter = self._streams.pop(fd, None)
@@ -267,6 +318,9 @@ class _Pump:
         self._loop.remove_reader(fd)
         os.close(fd)
         self._append(formatter.flush(self._owner.stamp()))
+        if not self._streams:
+            for listener in self.listeners:
+                listener.end()
         self._check_done()
 
     def _append(self, entries: bytes) -> None:
