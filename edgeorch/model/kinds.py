@@ -55,7 +55,7 @@ NAMESPACE = Kind(
 NODE = Kind("", "v1", "Node", "nodes", "node", False, ("no",), subresources=("status",))
 POD = Kind(
     "", "v1", "Pod", "pods", "pod", True, ("po",), ("all",),
-    subresources=("status", "log", "binding", "exec", "attach", "portforward"),
+    subresources=("status", "log", "binding", "eviction", "exec", "attach", "portforward"),
 )  # fmt: skip
 SERVICE = Kind(
     "", "v1", "Service", "services", "service", True, ("svc",), ("all",), subresources=("status",)
@@ -78,10 +78,34 @@ REPLICA_SET = Kind(
     "apps", "v1", "ReplicaSet", "replicasets", "replicaset", True, ("rs",), ("all",),
     subresources=("status", "scale"),
 )  # fmt: skip
+STATEFUL_SET = Kind(
+    "apps", "v1", "StatefulSet", "statefulsets", "statefulset", True, ("sts",), ("all",),
+    subresources=("status", "scale"),
+)  # fmt: skip
+DAEMON_SET = Kind(
+    "apps", "v1", "DaemonSet", "daemonsets", "daemonset", True, ("ds",), ("all",),
+    subresources=("status",),
+)  # fmt: skip
+CONTROLLER_REVISION = Kind(
+    "apps", "v1", "ControllerRevision", "controllerrevisions", "controllerrevision", True
+)
+REPLICATION_CONTROLLER = Kind(
+    "", "v1", "ReplicationController", "replicationcontrollers", "replicationcontroller", True,
+    ("rc",), ("all",), subresources=("status", "scale"),
+)  # fmt: skip
+PERSISTENT_VOLUME_CLAIM = Kind(
+    "", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", "persistentvolumeclaim", True,
+    ("pvc",), subresources=("status",),
+)  # fmt: skip
+POD_DISRUPTION_BUDGET = Kind(
+    "policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", "poddisruptionbudget", True,
+    ("pdb",), subresources=("status",),
+)  # fmt: skip
 
 BUILT_IN = (
     NAMESPACE, NODE, POD, SERVICE, ENDPOINTS, CONFIG_MAP, SECRET, SERVICE_ACCOUNT, EVENT,
-    ENDPOINT_SLICE, DEPLOYMENT, REPLICA_SET,
+    ENDPOINT_SLICE, DEPLOYMENT, REPLICA_SET, STATEFUL_SET, DAEMON_SET, CONTROLLER_REVISION,
+    REPLICATION_CONTROLLER, PERSISTENT_VOLUME_CLAIM, POD_DISRUPTION_BUDGET,
 )  # fmt: skip
 
 

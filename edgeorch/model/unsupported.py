@@ -11,7 +11,7 @@ import functools
 import typing
 from typing import Any
 
-from edgeorch.model import kinds, views
+from edgeorch.model import kinds, views, workloads
 
 Fields = dict[str, type[views.View] | None]
 
@@ -20,6 +20,10 @@ _VIEWS: dict[str, type[views.View]] = {
     kinds.POD.resource: views.Pod,
     kinds.DEPLOYMENT.resource: views.Deployment,
     kinds.REPLICA_SET.resource: views.ReplicaSet,
+    kinds.STATEFUL_SET.resource: workloads.StatefulSet,
+    kinds.DAEMON_SET.resource: workloads.DaemonSet,
+    kinds.REPLICATION_CONTROLLER.resource: workloads.ReplicationController,
+    kinds.POD_DISRUPTION_BUDGET.resource: workloads.Budget,
     kinds.SERVICE.resource: views.Service,
     kinds.NODE.resource: views.Node,
 }
@@ -27,6 +31,9 @@ _VIEWS: dict[str, type[views.View]] = {
 _TEMPLATES: dict[tuple[type[views.View], str], type[views.View]] = {
     (views.DeploymentSpec, "template"): views.Pod,
     (views.ReplicaSetSpec, "template"): views.Pod,
+    (workloads.StatefulSetSpec, "template"): views.Pod,
+    (workloads.DaemonSetSpec, "template"): views.Pod,
+    (workloads.ReplicationControllerSpec, "template"): views.Pod,
 }
 _OUTSIDE = frozenset({"apiVersion", "kind", "metadata", "status"})
 # Set by the system, by defaults, or without meaning on one device that has one scheduler.

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgeorch.model import kinds
-from edgeorch.model.defaults import core, pods, services, workloads
+from edgeorch.model.defaults import controllers, core, pods, services, workloads
 from edgeorch.model.kinds import Object
 
 admit_pod = pods.admit
@@ -20,6 +20,10 @@ _RULES: dict[str, Callable[[Object], None]] = {
     "pods": pods.pod,
     "deployments.apps": workloads.deployment,
     "replicasets.apps": workloads.replica_set,
+    "statefulsets.apps": controllers.stateful_set,
+    "daemonsets.apps": controllers.daemon_set,
+    "replicationcontrollers": controllers.replication_controller,
+    "persistentvolumeclaims": controllers.persistent_volume_claim,
     "services": services.service,
     "endpoints": services.endpoints,
     "endpointslices.discovery.k8s.io": services.endpoint_slice,

@@ -67,6 +67,8 @@ def prepare_create(
             new["status"] = pods.first_status(new)
         case "services":
             new["status"] = {"loadBalancer": {}}
+        case "persistentvolumeclaims":
+            new["status"] = {"phase": "Pending"}
         case "namespaces":
             new["status"] = {"phase": "Active"}
             new["spec"] = _with_namespace_finalizer(obj.get("spec") or {})

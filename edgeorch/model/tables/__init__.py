@@ -13,7 +13,7 @@ from typing import Any
 
 from edgeorch.model import kinds
 from edgeorch.model.kinds import Object
-from edgeorch.model.tables import core, pods, services, workloads
+from edgeorch.model.tables import controllers, core, pods, services, workloads
 from edgeorch.model.tables.ages import human_duration, since
 from edgeorch.model.tables.columns import CREATED, NAME, Column
 
@@ -25,6 +25,21 @@ _PRINTERS: dict[str, tuple[tuple[Column, ...], Row]] = {
     "pods": (pods.COLUMNS, pods.row),
     "deployments.apps": (workloads.DEPLOYMENT, workloads.deployment),
     "replicasets.apps": (workloads.REPLICA_SET, workloads.replica_set),
+    "statefulsets.apps": (controllers.STATEFUL_SET, controllers.stateful_set),
+    "daemonsets.apps": (controllers.DAEMON_SET, controllers.daemon_set),
+    "replicationcontrollers": (
+        controllers.REPLICATION_CONTROLLER,
+        controllers.replication_controller,
+    ),
+    "controllerrevisions.apps": (
+        controllers.CONTROLLER_REVISION,
+        controllers.controller_revision,
+    ),
+    "poddisruptionbudgets.policy": (
+        controllers.DISRUPTION_BUDGET,
+        controllers.disruption_budget,
+    ),
+    "persistentvolumeclaims": (controllers.CLAIM, controllers.claim),
     "services": (services.SERVICE, services.service),
     "endpoints": (services.ENDPOINTS, services.endpoints),
     "endpointslices.discovery.k8s.io": (services.ENDPOINT_SLICE, services.endpoint_slice),

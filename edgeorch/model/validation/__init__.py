@@ -11,7 +11,16 @@ from collections.abc import Callable
 
 from edgeorch.model import errors, kinds
 from edgeorch.model.kinds import Object
-from edgeorch.model.validation import core, discovery, meta, pods, services, updates, workloads
+from edgeorch.model.validation import (
+    controllers,
+    core,
+    discovery,
+    meta,
+    pods,
+    services,
+    updates,
+    workloads,
+)
 
 Causes = list[errors.Cause]
 
@@ -28,6 +37,11 @@ _CREATE: dict[str, Callable[[Object], Causes]] = {
     "events": core.event,
     "deployments.apps": workloads.deployment,
     "replicasets.apps": workloads.replica_set,
+    "statefulsets.apps": controllers.stateful_set,
+    "daemonsets.apps": controllers.daemon_set,
+    "replicationcontrollers": controllers.replication_controller,
+    "controllerrevisions.apps": controllers.controller_revision,
+    "poddisruptionbudgets.policy": controllers.disruption_budget,
 }
 
 _UPDATE: dict[str, Callable[[Object, Object], Causes]] = {
@@ -41,6 +55,11 @@ _UPDATE: dict[str, Callable[[Object, Object], Causes]] = {
     "events": updates.event,
     "deployments.apps": updates.deployment,
     "replicasets.apps": updates.replica_set,
+    "statefulsets.apps": controllers.stateful_set_update,
+    "daemonsets.apps": controllers.daemon_set_update,
+    "replicationcontrollers": controllers.replication_controller_update,
+    "controllerrevisions.apps": controllers.controller_revision_update,
+    "poddisruptionbudgets.policy": controllers.disruption_budget_update,
 }
 
 _STATUS: dict[str, Callable[[Object, Object], Causes]] = {

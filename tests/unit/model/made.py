@@ -39,6 +39,20 @@ def deployment(**spec: Any) -> Object:
     return prepared(kinds.DEPLOYMENT, {"metadata": meta, "spec": body})
 
 
+def workload(kind: kinds.Kind, **spec: Any) -> Object:
+    """A StatefulSet, DaemonSet or ReplicationController."""
+    labels = {"app": "web"}
+    template = {
+        "metadata": {"labels": labels},
+        "spec": {"containers": [{"name": "c", "image": "nginx:1.25"}]},
+    }
+    plain = kind is kinds.REPLICATION_CONTROLLER
+    selector = labels if plain else {"matchLabels": labels}
+    body = {"selector": selector, "template": template, **spec}
+    meta = {"name": "web", "namespace": "default"}
+    return prepared(kind, {"metadata": meta, "spec": body})
+
+
 def service(**spec: Any) -> Object:
     body = {"selector": {"app": "web"}, "ports": [{"port": 80}], **spec}
     meta = {"name": "web", "namespace": "default"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -229,11 +230,14 @@ def test_namespace_phase_follows_deletion() -> None:
 
 @pytest.mark.parametrize("kind", kinds.BUILT_IN, ids=lambda kind: kind.plural)
 def test_nothing_changed_is_always_valid(kind: kinds.Kind) -> None:
-    source = {
+    source: dict[str, Callable[[], Any]] = {
         "pods": made.pod,
         "deployments": made.deployment,
         "services": made.service,
         "replicasets": made.deployment,
+        "statefulsets": lambda: made.workload(kinds.STATEFUL_SET),
+        "daemonsets": lambda: made.workload(kinds.DAEMON_SET),
+        "replicationcontrollers": lambda: made.workload(kinds.REPLICATION_CONTROLLER),
     }
     make = source.get(kind.plural)
     body = {"metadata": {"name": "n", "namespace": "default"}, "addressType": "IPv4"}
