@@ -157,10 +157,11 @@ def test_recreate_never_runs_both(lab: labs.Lab, space: None) -> None:
         lab.kubectl("set", "env", "deploy/once", "A=b", *N)
         lab.rollout("deploy/once", *N)
         labs.until(lambda: sum("Running" in line for line in watch.lines) >= 4, "the new pods")
-        order = [line.split()[0] for line in watch.lines]
-    last_deleted = max(i for i, kind in enumerate(order) if kind == "DELETED")
-    new = [i for i, kind in enumerate(order) if kind == "ADDED"][2:]
-    assert min(new) > last_deleted
+        lines = [line.split() for line in watch.lines]
+    old = {name for kind, name, *_ in lines[:2]}
+    new = min(i for i, (kind, name, *_) in enumerate(lines) if kind == "ADDED" and name not in old)
+    ended = {name for _, name, phase in lines[:new] if phase == "Succeeded"}
+    assert ended == old
     lab.kubectl("delete", "deploy/once", *N)
 
 
