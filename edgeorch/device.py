@@ -22,7 +22,7 @@ from edgeorch.agent import settings as agent_settings
 from edgeorch.api import auth, certs, health, kubeconfig, server
 from edgeorch.controllers import api_service, assembly, endpoint_slices
 from edgeorch.core import ipam
-from edgeorch.lib import metrics, tasks
+from edgeorch.lib import memory, metrics, tasks
 from edgeorch.model import kinds, schema
 from edgeorch.net import network
 from edgeorch.proxy import allocation, services
@@ -41,6 +41,10 @@ log = logging.getLogger(__name__)
 
 CERTIFICATE_CHECK = 24 * 3600.0
 """Seconds between looks at the certificates' ends."""
+
+
+MEMORY_REST = 15.0
+"""Seconds that a burst has to pass before freed memory is given back."""
 
 
 class Device:
@@ -184,6 +188,7 @@ class Device:
             "agent": self._agent.run,
             "certificates": self._renew_certificates,
             "adoption": functools.partial(self._settle, slices),
+            "memory": self._give_memory_back,
         }
 
     async def _settle(self, slices: endpoint_slices.EndpointSlices) -> None:
@@ -218,3 +223,11 @@ class Device:
                     await self._certificates_due.wait()
             self._certificates_due.clear()
             await self._authority.ensure(self._certificate_names())
+
+    async def _give_memory_back(self) -> None:
+        """Some time after pods have come, gone or changed; an idle device is not woken."""
+        while True:
+            await asyncio.sleep(MEMORY_REST)
+            memory.give_back()
+            async with self._objects.watch(kinds.POD.resource) as changes:
+                await anext(changes)
