@@ -111,7 +111,8 @@ async def test_logs_are_shown(device: Device, kubectl: pathlib.Path) -> None:
     await device.call("POST", "/api/v1/namespaces/default/pods", conftest.pod("p"))
     told = await device.kubectl(kubectl, "logs", "p", fails=True)
     assert 'container "main" in pod "p" is not available' in told
-    status = {"name": "main", "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}}
+    status: conftest.Object = {"name": "main"}
+    status |= {"state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}}
     status |= {"ready": True, "restartCount": 0, "image": "busybox", "imageID": ""}
 
     def running(obj: conftest.Object) -> conftest.Object:

@@ -294,7 +294,7 @@ async def test_a_namespace_is_finalized(device: Device) -> None:
         ("DELETE", "/api/v1/configmaps", 405),
         ("DELETE", "/api/v1/namespaces", 405),
         ("POST", "/version", 405),
-        ("GET", "/api/v1/namespaces/default/pods/p/exec", 404),
+        ("GET", "/api/v1/namespaces/default/pods/p/nothing", 404),
         ("GET", "/api/v1/configmaps/a", 404),
         ("GET", "/api/v2/pods", 404),
         ("GET", "/apis/apps/v2", 404),

@@ -1,0 +1,219 @@
+"""Who comes in by which door: network, unix socket, health; and how the server closes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pathlib
+import ssl
+import stat
+
+import aiohttp
+import pytest
+
+from edgeorch.api import certs, server
+from edgeorch.lib import clock as clocks
+from edgeorch.lib import tasks
+from edgeorch.model import errors
+from tests.component.api import conftest
+from tests.component.api.conftest import Device, config_map, pod
+
+MAPS = "/api/v1/namespaces/default/configmaps"
+
+
+async def anonymous(device: Device, path: str, **headers: str) -> tuple[int, str]:
+    connector = aiohttp.TCPConnector(ssl=False)
+    async with (
+        aiohttp.ClientSession(connector=connector) as client,
+        client.get(device.url + path, headers=headers) as response,
+    ):
+        return response.status, await response.text()
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz", "/readyz/ping", "/version"])
+async def test_health_and_version_are_open(device: Device, path: str) -> None:
+    assert (await anonymous(device, path))[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/api", MAPS, "/metrics", "/", "/openapi/v2", "/nowhere"])
+async def test_everything_else_needs_credentials(device: Device, path: str) -> None:
+    status, text = await anonymous(device, path)
+    assert status == 401
+    assert '"reason":"Unauthorized"' in text
+
+
+async def test_guessing_tokens_is_slowed_but_not_for_who_is_known(device: Device) -> None:
+    assert (await device.call("GET", MAPS))[0] == 200
+    codes = {(await anonymous(device, MAPS, Authorization="Bearer no"))[0] for _ in range(30)}
+    assert codes == {401, 429}
+    assert (await device.call("GET", MAPS))[0] == 200
+
+
+async def test_impersonation_is_refused_not_ignored(device: Device) -> None:
+    headers = {"Impersonate-User": "somebody"}
+    status, body = await device.call("GET", MAPS, **headers)
+    assert (status, body["reason"]) == (403, "Forbidden")
+
+
+async def test_the_socket_is_roots_and_needs_no_token(device: Device) -> None:
+    path = device.directory / "api.sock"
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    connector = aiohttp.UnixConnector(str(path))
+    async with (
+        aiohttp.ClientSession(connector=connector) as client,
+        client.get(f"http://local{MAPS}") as response,
+    ):
+        assert response.status == 200
+
+
+async def test_a_socket_left_behind_is_replaced(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "api.sock").touch()
+    async with conftest.started(tmp_path) as device:
+        assert stat.S_ISSOCK(os.stat(device.directory / "api.sock").st_mode)
+    assert not (tmp_path / "api.sock").exists()
+
+
+async def health(device: Device, path: str) -> tuple[int, str]:
+    assert device.server.health is not None
+    host, port = device.server.health
+    url = f"http://{host}:{port}{path}"
+    async with aiohttp.ClientSession() as client, client.get(url) as response:
+        return response.status, await response.text()
+
+
+async def test_health_names_the_reason_locally_only(device: Device) -> None:
+    assert await health(device, "/readyz") == (200, "ok")
+    assert await health(device, "/readyz?verbose") == (
+        200,
+        "[+]ping ok\n[+]containerd ok\nreadyz check passed\n",
+    )
+    device.failing["containerd"] = "cannot connect: no such file"
+    assert await health(device, "/readyz") == (
+        500,
+        "[+]ping ok\n[-]containerd failed: cannot connect: no such file\nreadyz check failed\n",
+    )
+    assert await anonymous(device, "/readyz") == (
+        500,
+        "[+]ping ok\n[-]containerd failed: reason withheld\nreadyz check failed\n",
+    )
+    assert await health(device, "/livez") == (200, "ok")
+    assert await health(device, "/readyz?exclude=containerd") == (200, "ok")
+    assert (await health(device, "/readyz/containerd"))[0] == 500
+    assert (await health(device, "/readyz/nothing"))[0] == 404
+    device.failing["containerd"] = None
+    assert await health(device, "/readyz") == (200, "ok")
+
+
+async def test_the_health_door_leads_nowhere_else(device: Device) -> None:
+    assert (await health(device, MAPS))[0] == 404
+
+
+async def test_metrics_count_requests_objects_and_memory(device: Device) -> None:
+    await device.call("POST", MAPS, config_map("a"))
+    _, text = await health(device, "/metrics")
+    lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    labels = 'verb="create",resource="configmaps",subresource="",code="201"'
+    assert lines[f"apiserver_request_total{{{labels}}}"] == "1"
+    assert lines['apiserver_storage_objects{resource="configmaps"}'] == "1"
+    assert lines['edgeorch_pods{phase="Running"}'] == "0"
+    assert int(lines["process_proportional_memory_bytes"]) > 1_000_000
+
+
+async def running_pod(device: Device) -> None:
+    await device.call("POST", "/api/v1/namespaces/default/pods", pod("p"))
+    status = {"name": "main", "state": {"running": {}}, "ready": True, "restartCount": 0}
+    status |= {"image": "", "imageID": ""}
+    await device.store.update_status(
+        "pods", "default", "p", lambda obj: {**obj, "status": {"containerStatuses": [status]}}
+    )
+
+
+async def test_a_followed_log_streams_and_ends_with_the_server(device: Device) -> None:
+    await running_pod(device)
+    device.logs.lines = [b"one\n"]
+    path = "/api/v1/namespaces/default/pods/p/log?follow=true&timestamps=true&sinceSeconds=5"
+    async with device.client.get(device.url + path) as response:
+        assert await response.content.readline() == b"one\n"
+        assert device.logs.asked[-1] == {
+            "pod": "default/p", "container": "main", "follow": True, "previous": False,
+            "since_seconds": 5, "since_time": None, "timestamps": True, "tail_lines": None,
+            "limit_bytes": None,
+        }  # fmt: skip
+        await device.server.close()
+        assert await response.read() == b""
+    assert device.logs.ended == 1
+
+
+async def test_a_log_reader_may_refuse(device: Device) -> None:
+    await running_pod(device)
+    device.logs.refuse = errors.bad_request("the log is gone")
+    status, body = await device.call("GET", "/api/v1/namespaces/default/pods/p/log")
+    assert (status, body["message"]) == (400, "the log is gone")
+    assert device.logs.ended == 1
+
+
+async def test_a_write_survives_its_client(device: Device) -> None:
+    # The client goes while the write waits for the medium.
+    blocked = asyncio.Event()
+    written = asyncio.Event()
+    create = device.store.create
+
+    async def slow(resource: str, obj: conftest.Object, *, dry_run: bool = False) -> object:
+        blocked.set()
+        await written.wait()
+        return await create(resource, obj, dry_run=dry_run)
+
+    device.store.create = slow  # type: ignore[assignment, method-assign]
+    request = asyncio.ensure_future(device.call("POST", MAPS, config_map("a")))
+    async with asyncio.timeout(10):
+        await blocked.wait()
+        await tasks.cancel_and_wait(request)
+        written.set()
+        while device.store.find("configmaps", "default", "a") is None:
+            await asyncio.sleep(0.01)
+
+
+async def test_too_many_requests_at_once_are_asked_to_come_back(tmp_path: pathlib.Path) -> None:
+    async with (
+        conftest.started(tmp_path, server.Limits(requests=0)) as device,
+        device.client.get(device.url + MAPS) as response,
+    ):
+        assert response.status == 429
+        assert response.headers["Retry-After"] == "1"
+
+
+async def test_certificates_follow_addresses_and_survive_damage(tmp_path: pathlib.Path) -> None:
+    authority = certs.Authority(tmp_path, clocks.SystemClock())
+    assert await authority.ensure(["10.9.8.7", "device"])
+    trusted = authority.certificate
+    assert not await authority.ensure(["device", "10.9.8.7"])
+    assert await authority.ensure(["10.9.8.8", "device"])
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == dict.fromkeys(("ca.crt", "ca.key", "server.crt", "server.key"), 0o600)
+    # Power was cut between key and certificate: the CA stays the one that clients trust.
+    (tmp_path / "ca.crt").unlink()
+    (tmp_path / "server.crt").write_bytes(b"half a cer")
+    again = certs.Authority(tmp_path, clocks.SystemClock())
+    assert await again.ensure(["10.9.8.8", "device"])
+    context = ssl.create_default_context(cadata=trusted.decode())
+    for name in ("10.9.8.8", "device", "kubernetes.default.svc"):
+        await handshake(again.context, context, name)
+    with pytest.raises(ssl.SSLCertVerificationError):
+        await handshake(again.context, context, "elsewhere")
+
+
+async def handshake(ours: ssl.SSLContext, theirs: ssl.SSLContext, name: str) -> None:
+    listener = await asyncio.start_server(
+        lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=ours
+    )
+    async with listener:
+        port = listener.sockets[0].getsockname()[1]
+        _, writer = await asyncio.open_connection(
+            "127.0.0.1", port, ssl=theirs, server_hostname=name
+        )
+        writer.close()
+
+
+async def test_a_name_that_is_none_is_refused(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(certs.CertificateError, match="not a host name"):
+        await certs.Authority(tmp_path, clocks.SystemClock()).ensure(["a\nb"])

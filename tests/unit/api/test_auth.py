@@ -1,0 +1,77 @@
+"""Tokens and certificates name users; guessing is slowed."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+
+from edgeorch.api import auth
+from edgeorch.lib import clock as clocks
+from edgeorch.model import errors
+
+
+def authenticator(clock: clocks.Clock) -> auth.Authenticator:
+    return auth.Authenticator(auth.parse_tokens('# who\nsecret,ann,1,"dev,ops"\n'), clock)
+
+
+def test_a_token_names_its_user_and_groups() -> None:
+    found = authenticator(clocks.ManualClock()).identify("Bearer secret", None, "a")
+    assert found == auth.User("ann", ("dev", "ops", "system:authenticated"), "1")
+
+
+@pytest.mark.parametrize(
+    "header", ["Bearer wrong", "Bearer", "Bearer ", "Basic secret", "secret", "Bearer \udcff"]
+)
+def test_a_wrong_token_is_401(header: str) -> None:
+    with pytest.raises(errors.StatusError) as caught:
+        authenticator(clocks.ManualClock()).identify(header, None, "a")
+    assert caught.value.code == 401
+
+
+def test_no_credentials_are_nobody() -> None:
+    assert authenticator(clocks.ManualClock()).identify("", None, "a") is None
+
+
+def test_a_certificate_names_its_user() -> None:
+    subject = ((("organizationName", "ops"),), (("commonName", "ann"),))
+    found = authenticator(clocks.ManualClock()).identify("", {"subject": subject}, "a")
+    assert found == auth.User("ann", ("ops", "system:authenticated"))
+
+
+def test_an_address_that_keeps_failing_waits_and_others_do_not() -> None:
+    clock = clocks.ManualClock()
+    tokens = authenticator(clock)
+
+    def code(header: str, address: str) -> int:
+        try:
+            tokens.identify(header, None, address)
+        except errors.StatusError as error:
+            return error.code
+        return 200
+
+    assert code("Bearer secret", "known") == 200
+    for address in ("guesser", "known"):
+        assert {code(f"Bearer {number}", address) for number in range(20)} == {401}
+        assert code("Bearer again", address) == 429
+    assert code("Bearer secret", "guesser") == 429
+    assert code("Bearer secret", "known") == 200
+    assert code("Bearer secret", "other") == 200
+    clock.advance(2)
+    assert code("Bearer secret", "guesser") == 200
+
+
+@pytest.mark.parametrize("text", ["a,b", ",b,c", "a,,c", "a,b,c\na,d,e"])
+def test_a_bad_token_file_names_the_line(text: str) -> None:
+    with pytest.raises(auth.TokenFileError, match="line "):
+        auth.parse_tokens(text)
+
+
+def test_the_administrators_token_is_made_once(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "tokens.csv"
+    token = auth.ensure_admin_token(path)
+    assert auth.ensure_admin_token(path) == token
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert auth.load_tokens(path)[auth.fingerprint(token)] == auth.User(
+        "system:admin", ("system:masters", "system:authenticated"), "system:admin"
+    )
