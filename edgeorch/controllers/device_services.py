@@ -56,12 +56,13 @@ class DeviceService:
         return self.namespace, self.name
 
 
-def api(port: int) -> DeviceService:
+def api(port: int, cluster_ip: str = "") -> DeviceService:
     """On the first address of the Service range, which the allocator keeps for it."""
     return DeviceService(
         *API,
         ports=(Port("https", "TCP", 443, port),),
         labels={"component": "apiserver", "provider": "kubernetes"},
+        cluster_ip=cluster_ip,
     )
 
 
