@@ -12,13 +12,13 @@ pairs by their name, which follows from the pod's uid.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import hashlib
 import ipaddress
 import os
 import pathlib
 import socket
-from collections.abc import AsyncIterator
 from typing import Any
 
 from pyroute2.iproute.linux import AsyncIPRoute
@@ -57,6 +57,7 @@ class Links:
 
     def __init__(self) -> None:
         self._ipr: Any = None
+        self._dumping = asyncio.Lock()
 
     def open(self) -> None:
         self._ipr = AsyncIPRoute()
@@ -65,6 +66,12 @@ class Links:
         if self._ipr is not None:
             self._ipr.close()
             self._ipr = None
+
+    async def _dump(self, noun: str, **which: Any) -> list[Any]:
+        """All links, addresses or routes. One after the other: while a socket has a dump under way
+        the kernel answers the next one with EBUSY (__netlink_dump_start in af_netlink.c)."""
+        async with self._dumping:
+            return [found async for found in await getattr(self._ipr, noun)("dump", **which)]
 
     async def index(self, name: str) -> int | None:
         found = await self._link(name)
@@ -203,7 +210,7 @@ class Links:
     async def pod_link_names(self, bridge: int) -> set[str]:
         """Host ends of ours: ports of the bridge, and orphans that carry such a name."""
         found = set()
-        async for link in await self._ipr.link("dump"):
+        for link in await self._dump("link"):
             name = link.get("ifname")
             info = link.get("linkinfo")
             kind = info.get("kind") if info is not None else None
@@ -215,29 +222,22 @@ class Links:
         """The pod addresses for which the host has a route."""
         return {
             route.destination.removesuffix("/32")
-            async for route in self.routes()
+            for route in await self.routes()
             if route.protocol == PROTOCOL and route.destination.endswith("/32")
         }
 
     # --- the device's own -----------------------------------------------------------------------
 
-    async def routes(self) -> AsyncIterator[addresses.Route]:
+    async def routes(self) -> list[addresses.Route]:
         """The IPv4 routes of the main table."""
-        async for found in await self._ipr.route("dump", family=socket.AF_INET, table=254):
-            length = found["dst_len"]
-            yield addresses.Route(
-                destination=f"{found.get('dst')}/{length}" if length else "default",
-                interface=found.get("oif") or 0,
-                metric=found.get("priority") or 0,
-                source=found.get("prefsrc") or "",
-                protocol=found["proto"],
-                usable=found["type"] == 1,
-            )
+        return [
+            _route(found) for found in await self._dump("route", family=socket.AF_INET, table=254)
+        ]
 
     async def snapshot(self, bridge: str) -> addresses.Snapshot:
         """Interfaces, addresses and routes of the device, without those that are ours."""
         links = {}
-        async for link in await self._ipr.link("dump"):
+        for link in await self._dump("link"):
             name = link.get("ifname")
             if name == bridge or is_host_name(name):
                 continue
@@ -252,15 +252,15 @@ class Links:
             )
         held = [
             addresses.Address(found["index"], found.get("local") or found.get("address"))
-            async for found in await self._ipr.addr("dump", family=socket.AF_INET)
+            for found in await self._dump("addr", family=socket.AF_INET)
             if found["index"] in links and found["scope"] == 0
         ]
-        return addresses.Snapshot(links, held, [route async for route in self.routes()])
+        return addresses.Snapshot(links, held, await self.routes())
 
     async def _addresses_of(self, index: int) -> set[str]:
         return {
             found.get("local") or found.get("address")
-            async for found in await self._ipr.addr("dump", family=socket.AF_INET, index=index)
+            for found in await self._dump("addr", family=socket.AF_INET, index=index)
             if found["index"] == index
         }
 
@@ -275,6 +275,18 @@ class Links:
         except NetlinkError as error:
             if error.code not in (errno.ENODEV, errno.ESRCH, errno.ENOENT):
                 raise
+
+
+def _route(found: Any) -> addresses.Route:
+    length = found["dst_len"]
+    return addresses.Route(
+        destination=f"{found.get('dst')}/{length}" if length else "default",
+        interface=found.get("oif") or 0,
+        metric=found.get("priority") or 0,
+        source=found.get("prefsrc") or "",
+        protocol=found["proto"],
+        usable=found["type"] == 1,
+    )
 
 
 def is_host_name(name: str) -> bool:
