@@ -242,7 +242,11 @@ class Agent:
                 log.info("Ending %s/%s (%s): no such pod", identity.namespace, identity.name, uid)
                 self._offer(gc.orphan(identity, left))
                 self._workers[uid].lost()
-        await gc.sweep(wanted | self._workers.keys(), shop, self._network)
+        known = wanted | self._workers.keys()
+        await gc.sweep_networks(known, self._network)
+        former = await gc.left_over(known, shop)
+        if former and self._group is not None:
+            self._group.create_task(gc.sweep(former, shop), name="sweep")
 
     def _pod_changed(self, event: watch.Event) -> None:
         pod = event.stored.view(views.Pod)

@@ -31,21 +31,30 @@ def orphan(identity: Identity, containers: tuple[Container, ...]) -> views.Pod:
     )
 
 
-async def sweep(known: set[str], shop: Workshop, network: ports.Network) -> None:
-    """Remove sandboxes, volumes, logs and networks of pods that are not in `known`."""
-    left = shop.sandboxes.uids() | await asyncio.to_thread(shop.volumes.uids)
-    for uid in left - known:
+async def sweep_networks(known: set[str], network: ports.Network) -> None:
+    """Before any new pod is begun, which would not be in `known`."""
+    try:
+        await network.sweep(known)
+    except (OSError, NetworkError) as error:  # the next start tries again
+        log.warning("Cannot remove networks of former pods: %s", error)
+
+
+async def left_over(known: set[str], shop: Workshop) -> set[str]:
+    """Pods not in `known` of which sandboxes or volumes are there."""
+    volumes = await asyncio.to_thread(shop.volumes.uids)
+    return (shop.sandboxes.uids() | volumes) - known
+
+
+async def sweep(uids: set[str], shop: Workshop) -> None:
+    """Remove sandboxes, volumes and logs of these former pods."""
+    for uid in uids:
         log.info("Removing what is left of pod %s", uid)
         try:
             await asyncio.to_thread(_remove_logs, shop.settings.log_dir, uid)
-            await shop.sandboxes.tear_down(views.Pod(metadata=views.Meta(uid=uid)))
             await shop.volumes.remove(uid)
-        except (OSError, NetworkError) as error:  # the next start tries again
+            await shop.sandboxes.tear_down(views.Pod(metadata=views.Meta(uid=uid)))
+        except (OSError, NetworkError) as error:
             log.warning("Cannot remove what is left of pod %s: %s", uid, error)
-    try:
-        await network.sweep(known)
-    except (OSError, NetworkError) as error:
-        log.warning("Cannot remove networks of former pods: %s", error)
 
 
 def _remove_logs(folder: pathlib.Path, uid: str) -> None:
