@@ -32,8 +32,14 @@ def verdict(pod: views.Pod, seen: PodSeen, now: float) -> Verdict | None:
     if deadline is not None and now - seen.accepted_at >= deadline:
         why = "Pod was active on the node longer than the specified deadline"
         return Verdict(FAILED, "DeadlineExceeded", why)
-    if _abandoned(pod, seen) or _init_failed(pod, seen):
-        return Verdict(FAILED)
+    codes = _final_codes(pod, seen)
+    if codes is not None:
+        return Verdict(FAILED if any(codes) else SUCCEEDED)
+    return Verdict(FAILED) if _abandoned(pod, seen) or _init_failed(pod, seen) else None
+
+
+def _final_codes(pod: views.Pod, seen: PodSeen) -> list[int] | None:
+    """How the main containers ended; None while one runs, will run, or has not run yet."""
     codes = []
     for spec in pod.spec.containers:
         latest = seen.latest(spec.name)
@@ -42,7 +48,7 @@ def verdict(pod: views.Pod, seen: PodSeen, now: float) -> Verdict | None:
         if restarts.wanted(pod, Kind.MAIN, latest.exit):
             return None
         codes.append(latest.exit.code)
-    return Verdict(FAILED if any(codes) else SUCCEEDED)
+    return codes
 
 
 def phase(pod: views.Pod, seen: PodSeen, now: float) -> str:
@@ -108,7 +114,7 @@ def _final(pod: views.Pod, seen: PodSeen) -> str:
 
 
 def _abandoned(pod: views.Pod, seen: PodSeen) -> bool:
-    """A pod that must not restart has lost its sandbox after it had run (a reboot)."""
+    """A pod that must not restart has lost its sandbox in the midst of its run (a reboot)."""
     if pod.spec.restart_policy != "Never" or seen.sandbox is not None:
         return False
     return any(container.state is State.ENDED for container in seen.containers)

@@ -18,6 +18,8 @@ from . import clients, manifests
 from . import lab as labs
 from .test_self_healing import container_pid
 
+CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
+
 NewLab = Callable[..., labs.Lab]
 
 # "about a second" on a quiet machine.
@@ -159,18 +161,18 @@ def test_a_pod_deleted_just_before_the_end_is_gone_after(own: labs.Lab) -> None:
 
 def test_no_acknowledged_write_is_lost(own: labs.Lab) -> None:
     """Killed in the midst of writes: what was answered is there."""
-    accepted: list[str] = []
+    accepted: dict[str, int] = {}
 
     def write() -> None:
         for number in range(10_000):
             name = f"written-{number}"
             body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}}
             try:
-                answer = own.api("POST", "/api/v1/namespaces/default/configmaps", body)
+                answer = own.api("POST", CONFIG_MAPS, body)
             except OSError:
                 return
             if answer.status == 201:
-                accepted.append(answer.json["metadata"]["resourceVersion"])
+                accepted[name] = int(answer.json["metadata"]["resourceVersion"])
 
     writer = threading.Thread(target=write)
     writer.start()
@@ -178,14 +180,13 @@ def test_no_acknowledged_write_is_lost(own: labs.Lab) -> None:
     own.lab("kill")
     writer.join()
     own.lab("start")
-    found = own.items("configmaps")
-    kept = {o["metadata"]["resourceVersion"] for o in found}
+    kept = {o["metadata"]["name"] for o in own.items("configmaps")}
     assert set(accepted) <= kept
     # The next version is a later one.
     own.kubectl("create", "configmap", "next")
     newest = int(own.get("configmap/next")["metadata"]["resourceVersion"])
-    assert newest > max(map(int, accepted))
-    own.api("DELETE", "/api/v1/namespaces/default/configmaps")
+    assert newest > max(accepted.values())
+    own.api("DELETE", CONFIG_MAPS)
 
 
 def test_a_watch_goes_on_after_a_restart(own: labs.Lab) -> None:
@@ -193,12 +194,10 @@ def test_a_watch_goes_on_after_a_restart(own: labs.Lab) -> None:
     with own.background("get", "configmaps", "-w", "-o", "name") as watch:
         own.kubectl("create", "configmap", "before")
         watch.until("configmap/before")
-        version = own.get("configmaps")["metadata"]["resourceVersion"]
+        version = own.api("GET", CONFIG_MAPS).json["metadata"]["resourceVersion"]
         own.lab("kill")
     own.lab("start")
-    url = (
-        f"/api/v1/namespaces/default/configmaps?watch=1&timeoutSeconds=1&resourceVersion={version}"
-    )
+    url = f"{CONFIG_MAPS}?watch=1&timeoutSeconds=1&resourceVersion={version}"
     own.kubectl("create", "configmap", "after")
     told = own.api("GET", url)
     body = told.body.decode()

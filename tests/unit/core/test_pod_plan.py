@@ -262,6 +262,17 @@ def test_after_a_reboot_a_pod_that_must_not_restart_has_failed() -> None:
     assert planned(pod, start) == [actions.TearDown(), actions.Settle(MAIN)]
 
 
+@pytest.mark.parametrize(("code", "phase"), [(0, "Succeeded"), (3, "Failed")])
+def test_a_finished_pod_whose_sandbox_is_gone_ended_as_its_containers_did(
+    code: int, phase: str
+) -> None:
+    """Its status may not have reached the disk before the process ended."""
+    done = pods.container(exit=pods.ended(code), settled=True)
+    pod = pods.pod(restartPolicy="Never")
+
+    assert pod_phase.phase(pod, pods.seen(done, sandbox=None), 1000.0) == phase
+
+
 def test_a_changed_image_is_replaced_without_back_off() -> None:
     start = pods.seen(pods.container(spec_image="old", crashes=6))
     device = pods.Device(pods.pod(), start)
