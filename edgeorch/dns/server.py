@@ -92,6 +92,7 @@ class Server:
                 failures += 1
                 continue
             failures = 0
+            self._trouble = None
             with udp, tcp:
                 await _await_settled(settled)
                 await self._serve(udp, tcp)
@@ -120,7 +121,6 @@ class Server:
 
             listener = await asyncio.start_server(connected, sock=tcp)
             loop.add_reader(udp, self._readable, udp, group)
-            self._trouble = None
             try:
                 await self._broken
             finally:

@@ -271,6 +271,33 @@ async def test_an_address_that_is_not_there_yet_is_listened_on() -> None:
         assert udp.getsockname() == tcp.getsockname() == ("192.0.2.53", 10053)
 
 
+async def test_queries_wait_until_endpoints_are_known_again(tmp_path: pathlib.Path) -> None:
+    """After a restart a name that is not there yet must not be denied."""
+    device = make(tmp_path)
+    settled = asyncio.Event()
+    running = asyncio.create_task(device.server.run(settled))
+    try:
+        await listening(device)
+        asked = asyncio.create_task(ask(device, "db.default.svc.cluster.local"))
+        over_tcp = asyncio.create_task(ask_tcp(device, query("db.default.svc.cluster.local")))
+        assert values(await _later(device, asked, settled)) == ["10.42.0.9"]
+        assert values((await over_tcp)[0]) == ["10.42.0.9"]
+    finally:
+        await tasks.cancel_and_wait(running)
+
+
+async def _later(
+    device: Device, asked: asyncio.Task[dns.message.Message], settled: asyncio.Event
+) -> dns.message.Message:
+    """The query is in the socket for some rounds of the event loop before endpoints are known."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not asked.done()
+    device.put_headless("db", ["10.42.0.9"])
+    settled.set()
+    return await asked
+
+
 async def test_stopping_lets_go_of_everything(tmp_path: pathlib.Path) -> None:
     where = address()
     for _ in range(2):
