@@ -14,6 +14,7 @@ from edgeorch.controllers import (
     namespaces,
     replica_sets,
     scheduling,
+    stateful_sets,
     world,
 )
 from edgeorch.lib import clock as clocks
@@ -45,6 +46,8 @@ def all_controllers(
         namespace_contents.NamespaceContents(shared, ca_certificate),
         deployments.Deployments(shared),
         replica_sets.ReplicaSets(shared),
+        replica_sets.ReplicationControllers(shared),
+        stateful_sets.StatefulSets(shared),
         scheduling.Scheduling(shared),
         endpoint_slices.EndpointSlices(shared),
         endpoints.Endpoints(shared),

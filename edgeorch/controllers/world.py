@@ -15,7 +15,7 @@ import msgspec
 from edgeorch.controllers import index
 from edgeorch.core import endpoints, garbage, pod_facts
 from edgeorch.lib import clock as clocks
-from edgeorch.model import kinds, views
+from edgeorch.model import kinds, views, workloads
 from edgeorch.store import objects as stores
 from edgeorch.store import recorder
 from edgeorch.store.stored import Stored
@@ -88,6 +88,21 @@ class World:
         )
         self.deployments = self._selecting(kinds.DEPLOYMENT)
         self.replica_sets = self._selecting(kinds.REPLICA_SET)
+        self.stateful_sets = self._selecting(kinds.STATEFUL_SET)
+        self.daemon_sets = self._selecting(kinds.DAEMON_SET)
+        self.budgets = self._selecting(kinds.POD_DISRUPTION_BUDGET)
+        self.replication_controllers: index.Index[Selecting] = index.Index(
+            objects,
+            kinds.REPLICATION_CONTROLLER.resource,
+            lambda stored, _: _replication_controller(stored),
+            _workload_keys,
+        )
+        self.revisions: index.Index[Owned] = index.Index(
+            objects,
+            kinds.CONTROLLER_REVISION.resource,
+            lambda stored, _: stored.view(Owned),
+            _owned_keys,
+        )
         self.services: index.Index[Service] = index.Index(
             objects, kinds.SERVICE.resource, lambda stored, _: stored.view(Service), _service_keys
         )
@@ -117,6 +132,8 @@ class World:
     def __iter__(self) -> Iterator[index.Index[object]]:
         yield from (self.pods, self.deployments, self.replica_sets, self.services)  # type: ignore[misc]
         yield from (self.nodes, self.namespaces, self.endpoints, self.slices)  # type: ignore[misc]
+        yield from (self.stateful_sets, self.daemon_sets, self.budgets)  # type: ignore[misc]
+        yield from (self.replication_controllers, self.revisions)  # type: ignore[misc]
         yield from self.dependents.values()  # type: ignore[misc]
 
     def start(self) -> None:
@@ -173,10 +190,21 @@ def _pod_keys(pod: pod_facts.PodFacts) -> Iterable[Hashable]:
         yield WAITING
 
 
+def _owned_keys(found: Owned | Selecting) -> Iterable[Hashable]:
+    ref = found.controller
+    yield owner_key(ref.uid) if ref is not None else orphan_key(found.metadata.namespace)
+
+
+def _replication_controller(stored: Stored) -> Selecting:
+    """Its selector is a plain map."""
+    view = stored.view(workloads.ReplicationController)
+    selector = _Selector(match_labels=view.spec.selector)
+    return Selecting(metadata=stored.view(Owned).metadata, spec=_SelectingSpec(selector=selector))
+
+
 def _workload_keys(found: Selecting) -> Iterable[Hashable]:
     meta = found.metadata
-    ref = found.controller
-    yield owner_key(ref.uid) if ref is not None else orphan_key(meta.namespace)
+    yield from _owned_keys(found)
     yield index.under_selector(meta.namespace, found.spec.selector.match_labels)
 
 
