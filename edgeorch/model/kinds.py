@@ -101,11 +101,17 @@ POD_DISRUPTION_BUDGET = Kind(
     "policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", "poddisruptionbudget", True,
     ("pdb",), subresources=("status",),
 )  # fmt: skip
+JOB = Kind("batch", "v1", "Job", "jobs", "job", True, categories=("all",), subresources=("status",))
+CRON_JOB = Kind(
+    "batch", "v1", "CronJob", "cronjobs", "cronjob", True, ("cj",), ("all",),
+    subresources=("status",),
+)  # fmt: skip
 
 BUILT_IN = (
     NAMESPACE, NODE, POD, SERVICE, ENDPOINTS, CONFIG_MAP, SECRET, SERVICE_ACCOUNT, EVENT,
     ENDPOINT_SLICE, DEPLOYMENT, REPLICA_SET, STATEFUL_SET, DAEMON_SET, CONTROLLER_REVISION,
     REPLICATION_CONTROLLER, PERSISTENT_VOLUME_CLAIM, POD_DISRUPTION_BUDGET,
+    JOB, CRON_JOB,
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import functools
 import typing
 from typing import Any
 
-from edgeorch.model import kinds, views, workloads
+from edgeorch.model import batch, kinds, views, workloads
 
 Fields = dict[str, type[views.View] | None]
 
@@ -24,6 +24,8 @@ _VIEWS: dict[str, type[views.View]] = {
     kinds.DAEMON_SET.resource: workloads.DaemonSet,
     kinds.REPLICATION_CONTROLLER.resource: workloads.ReplicationController,
     kinds.POD_DISRUPTION_BUDGET.resource: workloads.Budget,
+    kinds.JOB.resource: batch.Job,
+    kinds.CRON_JOB.resource: batch.CronJob,
     kinds.SERVICE.resource: views.Service,
     kinds.NODE.resource: views.Node,
 }
@@ -34,6 +36,7 @@ _TEMPLATES: dict[tuple[type[views.View], str], type[views.View]] = {
     (workloads.StatefulSetSpec, "template"): views.Pod,
     (workloads.DaemonSetSpec, "template"): views.Pod,
     (workloads.ReplicationControllerSpec, "template"): views.Pod,
+    (batch.JobSpec, "template"): views.Pod,
 }
 _OUTSIDE = frozenset({"apiVersion", "kind", "metadata", "status"})
 # Set by the system, by defaults, or without meaning on one device that has one scheduler.

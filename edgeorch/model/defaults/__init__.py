@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgeorch.model import kinds
-from edgeorch.model.defaults import controllers, core, pods, services, workloads
+from edgeorch.model.defaults import batch, controllers, core, pods, services, workloads
 from edgeorch.model.kinds import Object
 
 admit_pod = pods.admit
@@ -24,6 +24,8 @@ _RULES: dict[str, Callable[[Object], None]] = {
     "daemonsets.apps": controllers.daemon_set,
     "replicationcontrollers": controllers.replication_controller,
     "persistentvolumeclaims": controllers.persistent_volume_claim,
+    "jobs.batch": batch.job,
+    "cronjobs.batch": batch.cron_job,
     "services": services.service,
     "endpoints": services.endpoints,
     "endpointslices.discovery.k8s.io": services.endpoint_slice,

@@ -16,7 +16,7 @@ from typing import Any
 
 from edgeorch.model import kinds
 from edgeorch.model.kinds import Object
-from edgeorch.model.lifecycle import pods, services
+from edgeorch.model.lifecycle import batch, pods, services
 from edgeorch.model.lifecycle.deletion import DeleteOptions, prepare_delete, removable
 
 __all__ = [
@@ -65,6 +65,12 @@ def prepare_create(
     match kind.resource:
         case "pods":
             new["status"] = pods.first_status(new)
+        case "jobs.batch":
+            new["spec"] = batch.with_selector(obj, meta.get("name", ""), uid)
+            # As a read of it would default them.
+            labels = (new["spec"].get("template") or {}).get("metadata", {}).get("labels")
+            if labels and not meta.get("labels"):
+                meta["labels"] = dict(labels)
         case "services":
             new["status"] = {"loadBalancer": {}}
         case "persistentvolumeclaims":

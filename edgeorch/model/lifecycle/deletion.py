@@ -7,7 +7,7 @@ the grace, never lengthen it (apiserver registry/rest BeforeDelete, registry/gen
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from edgeorch.model import errors, kinds
@@ -46,6 +46,11 @@ class DeleteOptions:
             raise errors.invalid("DeleteOptions", "meta.k8s.io", "", found)
         return options
 
+    @property
+    def unspecific(self) -> bool:
+        """Nothing is said of the dependents."""
+        return self.propagation_policy is None and self.orphan_dependents is None
+
     def _contradictions(self) -> list[errors.Cause]:
         found = []
         policy = self.propagation_policy
@@ -68,6 +73,9 @@ def prepare_delete(
     if kind.resource == "namespaces":
         return _delete_namespace(obj, options, now)
     meta = obj.get("metadata") or {}
+    if kind.resource == "jobs.batch" and options.unspecific and FOREGROUND not in _present(meta):
+        # For the sake of old clients, as registry/batch/job: a Job leaves its pods behind.
+        options = replace(options, propagation_policy="Orphan")
     graceful = kind.resource == "pods"
     if graceful and meta.get("deletionTimestamp"):
         return _shorten(obj, options)
@@ -108,7 +116,7 @@ def _check_preconditions(kind: kinds.Kind, obj: Object, options: DeleteOptions) 
 
 def _finalizers(meta: Object, options: DeleteOptions) -> list[str]:
     """Those of the object, with the garbage collector's as the options ask for them."""
-    present = meta.get("finalizers") or []
+    present = _present(meta)
     others = [name for name in present if name not in (ORPHAN, FOREGROUND)]
     if options.orphan_dependents is not None:
         return [*others, ORPHAN] if options.orphan_dependents else others
@@ -121,6 +129,10 @@ def _finalizers(meta: Object, options: DeleteOptions) -> list[str]:
             return others
         case _:
             return list(present)
+
+
+def _present(meta: Object) -> list[str]:
+    return meta.get("finalizers") or []
 
 
 def _grace(obj: Object, options: DeleteOptions) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 from edgeorch.model import kinds
 from edgeorch.model.kinds import Object
-from edgeorch.model.tables import controllers, core, pods, services, workloads
+from edgeorch.model.tables import batch, controllers, core, pods, services, workloads
 from edgeorch.model.tables.ages import human_duration, since
 from edgeorch.model.tables.columns import CREATED, NAME, Column
 
@@ -40,6 +40,8 @@ _PRINTERS: dict[str, tuple[tuple[Column, ...], Row]] = {
         controllers.disruption_budget,
     ),
     "persistentvolumeclaims": (controllers.CLAIM, controllers.claim),
+    "jobs.batch": (batch.JOB, batch.job),
+    "cronjobs.batch": (batch.CRON_JOB, batch.cron_job),
     "services": (services.SERVICE, services.service),
     "endpoints": (services.ENDPOINTS, services.endpoints),
     "endpointslices.discovery.k8s.io": (services.ENDPOINT_SLICE, services.endpoint_slice),

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from edgeorch.model import errors, kinds
 from edgeorch.model.kinds import Object
 from edgeorch.model.validation import (
+    batch,
     controllers,
     core,
     discovery,
@@ -42,6 +43,8 @@ _CREATE: dict[str, Callable[[Object], Causes]] = {
     "replicationcontrollers": controllers.replication_controller,
     "controllerrevisions.apps": controllers.controller_revision,
     "poddisruptionbudgets.policy": controllers.disruption_budget,
+    "jobs.batch": batch.job,
+    "cronjobs.batch": batch.cron_job,
 }
 
 _UPDATE: dict[str, Callable[[Object, Object], Causes]] = {
@@ -60,6 +63,8 @@ _UPDATE: dict[str, Callable[[Object, Object], Causes]] = {
     "replicationcontrollers": controllers.replication_controller_update,
     "controllerrevisions.apps": controllers.controller_revision_update,
     "poddisruptionbudgets.policy": controllers.disruption_budget_update,
+    "jobs.batch": batch.job_update,
+    "cronjobs.batch": batch.cron_job_update,
 }
 
 _STATUS: dict[str, Callable[[Object, Object], Causes]] = {
@@ -68,6 +73,7 @@ _STATUS: dict[str, Callable[[Object, Object], Causes]] = {
     "services": updates.service_status,
     "deployments.apps": updates.deployment_status,
     "replicasets.apps": updates.replica_set_status,
+    "jobs.batch": batch.job_status,
 }
 
 

@@ -53,6 +53,22 @@ def workload(kind: kinds.Kind, **spec: Any) -> Object:
     return prepared(kind, {"metadata": meta, "spec": body})
 
 
+def _once() -> Object:
+    body = {"restartPolicy": "Never", "containers": [{"name": "c", "image": "busybox:1.36"}]}
+    return {"template": {"spec": body}}
+
+
+def job(**spec: Any) -> Object:
+    meta = {"name": "once", "namespace": "default"}
+    return prepared(kinds.JOB, {"metadata": meta, "spec": {**_once(), **spec}})
+
+
+def cron_job(**spec: Any) -> Object:
+    body = {"schedule": "*/5 * * * *", "jobTemplate": {"spec": _once()}, **spec}
+    meta = {"name": "often", "namespace": "default"}
+    return prepared(kinds.CRON_JOB, {"metadata": meta, "spec": body})
+
+
 def service(**spec: Any) -> Object:
     body = {"selector": {"app": "web"}, "ports": [{"port": 80}], **spec}
     meta = {"name": "web", "namespace": "default"}
