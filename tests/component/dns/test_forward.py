@@ -14,6 +14,7 @@ import pytest
 
 from edgeorch.dns import cache, forward, resolvers
 from edgeorch.lib import clock as clocks
+from edgeorch.lib import tasks
 from edgeorch.wire import dns as codec
 from tests.component.dns.conftest import (
     RESOLVER_PORT,
@@ -193,12 +194,16 @@ async def test_an_asker_that_leaves_does_not_take_the_answer_along(
     device: Device, resolver: Resolver
 ) -> None:
     resolver.held = asyncio.Event()
-    _, writer = await asyncio.open_connection(*device.where)
-    data = query("example.com").to_wire()
-    writer.write(len(data).to_bytes(2, "big") + data)
-    await resolver.was_asked(1)
-    writer.transport.abort()
-    resolver.held.set()
+    question = codec.Question(codec.name("example.com"), codec.A)
+    async with asyncio.TaskGroup() as group:
+        assert device.forwarder.known(question) is None
+        leaving, staying = [
+            asyncio.create_task(device.forwarder.resolve(question, group)) for _ in range(2)
+        ]
+        await resolver.was_asked(1)
+        await tasks.cancel_and_wait(leaving)
+        resolver.held.set()
+        assert await staying is not None
     assert values(await ask(device, "example.com")) == ["192.0.2.1"]
     assert len(resolver.asked) == 1
 
@@ -368,6 +373,7 @@ async def test_without_a_resolver_the_failure_is_there_at_once(
     for number in range(20):
         assert (await ask(device, f"{number}.example.com")).rcode() == dns.rcode.SERVFAIL
     assert time.monotonic() - started < 1.0
+    assert not device.forwarder.can_ask()
     assert values(await ask(device, "web.default.svc.cluster.local")) == ["10.43.7.1"]
 
 

@@ -339,6 +339,9 @@ def raw_record(kind: int, rdata: bytes, length: int | None = None) -> bytes:
         pytest.param(response_with(raw_record(16, b"")), id="empty TXT"),
         pytest.param(response_with(raw_record(35, b"\0\1\0\2\1u")), id="NAPTR cut short"),
         pytest.param(response_with(raw_record(6, b"\0\0" + bytes(19))), id="SOA cut short"),
+        pytest.param(
+            response_with(b"\xc0\x1f" + raw_record(65280, b"\1b\0")[2:]), id="a pointer forwards"
+        ),
         pytest.param(response_with(count=3000), id="more records than octets"),
     ],
 )
