@@ -130,6 +130,7 @@ class Device:
                 log_max_bytes=config.pods.log_max_bytes,
                 log_max_files=config.pods.log_max_files,
             ),
+            withdrawal=self._proxy,
         )
 
     async def _open_door(self) -> server.Server:

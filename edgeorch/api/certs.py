@@ -1,7 +1,7 @@
 """The device's own certificate authority and its serving certificate.
 
-Owns the files ca.crt, ca.key, server.crt, server.key in one directory (mode 0600, replaced
-atomically) and the TLS context made of them. The openssl program makes them, in a child process.
+Owns the files ca.crt, ca.key, server.crt, server.key and verified.json in one directory (mode 0600,
+replaced atomically) and the TLS context made of them. The openssl program makes them, in a child.
 Dates are generous on both sides, because a device may boot without a clock: certificates are valid
 from 2000; the CA ends thirty years, the serving certificate ten years after its making (a clock
 before 2024 counts as 2024). A serving certificate that does not fit the addresses, the CA or its
@@ -26,7 +26,7 @@ import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeorch.lib import files
+from edgeorch.lib import files, json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,6 +49,7 @@ _CA_YEARS, _LEAF_YEARS = 30, 10
 _RENEW_BEFORE = datetime.timedelta(days=365)
 _EARLIEST = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
 _TIMEOUT = 60.0
+_VERIFIED = "verified.json"
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9*]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
@@ -98,6 +99,15 @@ class _Facts:
     ends: datetime.datetime
 
 
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    """What stands in the note beside the files once openssl has found them good."""
+
+    digest: str
+    names: list[str]
+    ends: str
+
+
 class Authority:
     """Keeps the certificates right. `context` is made once and renewed in place."""
 
@@ -125,15 +135,43 @@ class Authority:
         wanted = frozenset({*NAMES, *LOOPBACK, *map(_plain, names)})
         async with self._lock:
             try:
-                await self._ensure_authority()
-                fresh = not await self._is_good(wanted)
-                if fresh:
-                    await self._make_leaf(wanted)
+                fresh = False
+                if not self._is_known_good(wanted):
+                    fresh = await self._ensure_files(wanted)
                 if fresh or not self._trusted:
                     self._load()
             except (OSError, ssl.SSLError) as error:
                 raise CertificateError(f"cannot use {self._directory}: {error}") from error
             return fresh
+
+    async def _ensure_files(self, wanted: frozenset[str]) -> bool:
+        await self._ensure_authority()
+        fresh = not await self._is_good(wanted)
+        if fresh:
+            await self._make_leaf(wanted)
+        ends = (await _read_facts(self._path("server.crt"))).ends
+        note = _Verified(self._digest(), sorted(wanted), ends.isoformat())
+        files.write_atomically(self._path(_VERIFIED), json.encode(note), mode=0o600)
+        return fresh
+
+    def _is_known_good(self, wanted: frozenset[str]) -> bool:
+        """Whether these very files have been verified before: openssl need not be asked again,
+        which on a small device takes a second of every start."""
+        try:
+            note = json.convert(json.decode(self._path(_VERIFIED).read_bytes()), _Verified)
+            known = note.digest == self._digest() and note.names == sorted(wanted)
+            ends = datetime.datetime.fromisoformat(note.ends)
+        except (OSError, ValueError):
+            return False
+        return known and ends - self._clock.now() >= _RENEW_BEFORE
+
+    def _digest(self) -> str:
+        """Of all files together. Raises OSError when one is missing."""
+        digest = hashlib.sha256()
+        for name in ("ca.crt", "ca.key", "server.crt", "server.key"):
+            body = self._path(name).read_bytes()
+            digest.update(len(body).to_bytes(8) + body)
+        return digest.hexdigest()
 
     def _path(self, name: str) -> pathlib.Path:
         return self._directory / name

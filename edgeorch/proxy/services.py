@@ -72,12 +72,34 @@ class ServiceProxy:
         self._dirty: set[Name] = set()
         self._everything = True
         self._news = asyncio.Event()
+        self._applying = False
         self._trouble: str | None = "rules of Services are not loaded yet"
+        self._progress = asyncio.Event()
+        """Set and replaced whenever the kernel has taken what was known."""
         net.on_table_lost(self._table_lost)
 
     def health(self) -> str | None:
         """Why Services may not be reachable, or None."""
         return self._trouble
+
+    async def withdrawn(self, uid: str, ip: str) -> None:
+        """Until no Service sends new connections to the pod at `ip`, in the kernel too.
+
+        A pod may be stopped then without a request being lost. (As the last resort of a Service
+        without other endpoints a terminating pod still gets some.)
+        """
+        while self._sends_to(ip):
+            log.debug("Waiting for Services to let go of %s (%s)", ip, uid)
+            await self._progress.wait()
+
+    def _sends_to(self, ip: str) -> bool:
+        named = any(
+            endpoint.ip == ip and endpoint.ready
+            for each in self._slices.values()
+            for endpoints in each.backends.values()
+            for endpoint in endpoints
+        )
+        return named or self._news.is_set() or self._applying
 
     async def run(self) -> None:
         """Follow the store for ever."""
@@ -177,6 +199,7 @@ class ServiceProxy:
         failures = 0
         while True:
             await self._next(failures)
+            self._applying = True
             try:
                 await self._apply()
             except nft.NftError as error:
@@ -187,6 +210,11 @@ class ServiceProxy:
             else:
                 self._trouble = None
                 failures = 0
+            finally:
+                self._applying = False
+            if not failures:
+                self._progress.set()
+                self._progress = asyncio.Event()
 
     async def _next(self, failures: int) -> None:
         """Until there is something to do."""

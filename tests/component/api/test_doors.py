@@ -189,7 +189,8 @@ async def test_certificates_follow_addresses_and_survive_damage(tmp_path: pathli
     assert not await authority.ensure(["device", "10.9.8.7"])
     assert await authority.ensure(["10.9.8.8", "device"])
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
-    assert modes == dict.fromkeys(("ca.crt", "ca.key", "server.crt", "server.key"), 0o600)
+    files = ("ca.crt", "ca.key", "server.crt", "server.key", "verified.json")
+    assert modes == dict.fromkeys(files, 0o600)
     # Power was cut between key and certificate: the CA stays the one that clients trust.
     (tmp_path / "ca.crt").unlink()
     (tmp_path / "server.crt").write_bytes(b"half a cer")
@@ -200,6 +201,22 @@ async def test_certificates_follow_addresses_and_survive_damage(tmp_path: pathli
         await handshake(again.context, context, name)
     with pytest.raises(ssl.SSLCertVerificationError):
         await handshake(again.context, context, "elsewhere")
+
+
+async def test_certificates_that_were_found_good_are_not_asked_about_again(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await certs.Authority(tmp_path, clocks.SystemClock()).ensure(["device"])
+    with monkeypatch.context() as patched:
+        patched.setenv("PATH", "/nowhere")
+        again = certs.Authority(tmp_path, clocks.SystemClock())
+        assert not await again.ensure(["device"])
+        assert again.certificate
+        with pytest.raises(certs.CertificateError, match="cannot run openssl"):
+            await again.ensure(["another"])
+        (tmp_path / "server.key").write_bytes(b"other")
+        with pytest.raises(certs.CertificateError, match="cannot run openssl"):
+            await again.ensure(["device"])
 
 
 async def handshake(ours: ssl.SSLContext, theirs: ssl.SSLContext, name: str) -> None:
