@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from edgeorch.api import (
     deletes,
     discovery,
+    evictions,
     health,
     lists,
     paths,
@@ -61,6 +62,7 @@ class Routes:
         self._writes = writes.Writes(objects, table)
         self._deletes = deletes.Deletes(objects, table)
         self._subresources = subresources.Subresources(objects, table)
+        self._evictions = evictions.Evictions(objects, table)
 
     def resolve(self, call: Call) -> None:
         """Find out what `call` is about: its target and verb. Raises StatusError (404, 405)."""
@@ -108,6 +110,8 @@ class Routes:
         match call.verb, target.subresource:
             case _, "scale":
                 return await self._subresources.write_scale(call, target)
+            case "create", "eviction":
+                return await self._evictions.evict(call, target, now)
             case "create", "binding":
                 return await self._subresources.bind(call, target, now)
             case "create", _:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Protocol
 
 from edgeorch.controllers import (
+    daemon_sets,
     deployments,
+    disruption_budgets,
     endpoint_mirroring,
     endpoint_slices,
     endpoints,
@@ -48,6 +50,8 @@ def all_controllers(
         replica_sets.ReplicaSets(shared),
         replica_sets.ReplicationControllers(shared),
         stateful_sets.StatefulSets(shared),
+        daemon_sets.DaemonSets(shared),
+        disruption_budgets.DisruptionBudgets(shared),
         scheduling.Scheduling(shared),
         endpoint_slices.EndpointSlices(shared),
         endpoints.Endpoints(shared),

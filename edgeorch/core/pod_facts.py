@@ -37,6 +37,7 @@ class Spec(View, frozen=True, kw_only=True):
     overhead: dict[str, str] = {}
     node_name: str = ""
     node_selector: dict[str, str] = {}
+    affinity: views.Affinity | None = None
     tolerations: list[views.Toleration] = []
     scheduling_gates: list[views.SchedulingGate] = []
     priority: int = 0
@@ -77,6 +78,7 @@ class Meta(View, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     annotations: Annotations = Annotations()
     owner_references: list[views.OwnerReference] = []
+    finalizers: list[str] = []
 
 
 class PodFacts(View, frozen=True, kw_only=True):

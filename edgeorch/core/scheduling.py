@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from edgeorch.core import pod_facts
+from edgeorch.core import node_affinity, pod_facts
 from edgeorch.lib import quantity
 from edgeorch.model import views
 
@@ -106,13 +106,12 @@ def host_ports(pod: pod_facts.PodFacts) -> Ports:
 
 def fit(pod: pod_facts.PodFacts, node: views.Node, held: Usage) -> Refusal | None:
     """None when the pod may run on the node beside those that hold `held`."""
-    if node.spec.unschedulable and not _tolerates(pod, _CORDON):
+    if node.spec.unschedulable and not tolerates(pod, _CORDON):
         return Refusal(["node(s) were unschedulable"])
     for taint in node.spec.taints:
-        if taint.effect in _HARD and not _tolerates(pod, taint):
+        if taint.effect in _HARD and not tolerates(pod, taint):
             return Refusal([f"node(s) had untolerated taint {{{taint.key}: {taint.value}}}"])
-    labels = node.metadata.labels
-    if any(labels.get(name) != value for name, value in pod.spec.node_selector.items()):
+    if not node_affinity.matches(pod.spec.node_selector, pod.spec.affinity, node):
         return Refusal(["node(s) didn't match Pod's node affinity/selector"])
     if _clash(host_ports(pod), held.ports):
         reason = "node(s) didn't have free ports for the requested pod ports"
@@ -120,7 +119,7 @@ def fit(pod: pod_facts.PodFacts, node: views.Node, held: Usage) -> Refusal | Non
     return _room(pod, node, held)
 
 
-def _tolerates(pod: pod_facts.PodFacts, taint: views.Taint) -> bool:
+def tolerates(pod: pod_facts.PodFacts, taint: views.Taint) -> bool:
     return any(_matches(each, taint) for each in pod.spec.tolerations)
 
 

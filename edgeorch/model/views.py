@@ -231,6 +231,25 @@ class Toleration(View, frozen=True, kw_only=True):
     toleration_seconds: int | None = None
 
 
+class NodeSelectorTerm(View, frozen=True, kw_only=True):
+    match_expressions: list[SelectorRequirement] = []
+    match_fields: list[SelectorRequirement] = []
+
+
+class NodeSelector(View, frozen=True, kw_only=True):
+    node_selector_terms: list[NodeSelectorTerm] = []
+
+
+class NodeAffinity(View, frozen=True, kw_only=True):
+    required: NodeSelector | None = field(
+        name="requiredDuringSchedulingIgnoredDuringExecution", default=None
+    )
+
+
+class Affinity(View, frozen=True, kw_only=True):
+    node_affinity: NodeAffinity | None = None
+
+
 class SchedulingGate(View, frozen=True, kw_only=True):
     name: str
 
@@ -257,6 +276,7 @@ class PodSpec(View, frozen=True, kw_only=True):
     enable_service_links: bool = True
     service_account_name: str = ""
     readiness_gates: list[dict[str, str]] = []
+    affinity: Affinity | None = None
     tolerations: list[Toleration] = []
     scheduling_gates: list[SchedulingGate] = []
     overhead: Quantities = {}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgeorch.lib import json
 from edgeorch.model import views
 from edgeorch.model.views import IntOrString, LabelSelector, Meta, View
 
@@ -158,3 +159,8 @@ class Budget(View, frozen=True, kw_only=True):
     metadata: Meta
     spec: BudgetSpec = BudgetSpec()
     status: BudgetStatus = BudgetStatus()
+
+
+def budget_of(obj: dict[str, Any]) -> Budget:
+    """The view of a decoded budget."""
+    return json.convert(obj, Budget)
