@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pathlib
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,7 +34,9 @@ from tests.component.runtime.conftest import (  # noqa: F401 - fixtures
 )
 
 Object = dict[str, Any]
-PROGRAMS = api_conftest.PROGRAMS
+_FETCHED = pathlib.Path(__file__).parents[3] / ".cache" / "bin"
+PROGRAMS = [*api_conftest.PROGRAMS, *sorted(_FETCHED.glob("kubectl-*"))]
+"""With kubectl 1.20 where setup has fetched it: it speaks SPDY only."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -64,7 +67,7 @@ class Device:
     server: server.Server
     output: logs.Logs
     client: aiohttp.ClientSession
-    attached: list[str] = field(default_factory=list)
+    containers: dict[str, str] = field(default_factory=dict)
     children: list[asyncio.subprocess.Process] = field(default_factory=list)
 
     @property
@@ -80,18 +83,22 @@ class Device:
     async def run(self, name: str, *args: str, **main: object) -> int:
         """A pod whose container `main` runs `args`; its pid."""
         tty, stdin = bool(main.get("tty")), bool(main.get("stdin"))
-        await self.runtime.create(name, *args, terminal=tty)
+        # runc knows containers of all containerds by the same names.
+        id_ = f"{name}-{os.urandom(4).hex()}"
+        await self.runtime.create(id_, *args, terminal=tty)
         path = self.directory / "logs" / f"{name}.log"
-        io = await self.output.attach(name, path, terminal=tty, stdin=stdin)
-        self.attached.append(name)
-        pid = await self.runtime.containers.start(name, io)
-        await self.store_pod(name, {"running": {"startedAt": "2026-01-01T00:00:00Z"}}, **main)
+        io = await self.output.attach(id_, path, terminal=tty, stdin=stdin)
+        self.containers[name] = id_
+        pid = await self.runtime.containers.start(id_, io)
+        await self.store_pod(name, {"running": {"startedAt": "2026-01-01T00:00:00Z"}}, id_, **main)
         return pid
 
-    async def store_pod(self, name: str, state: Object, **main: object) -> Object:
+    async def store_pod(self, name: str, state: Object, id_: str = "", **main: object) -> Object:
         pod = api_conftest.pod(name)
         pod["spec"]["containers"][0] |= main
-        stored = await self.store.create("pods", {**pod, "metadata": {**pod["metadata"], "namespace": "default"}})
+        stored = await self.store.create(
+            "pods", {**pod, "metadata": {**pod["metadata"], "namespace": "default"}}
+        )
         running = "running" in state
         status = {
             "name": "main",
@@ -101,7 +108,7 @@ class Device:
             "restartCount": 0,
             "image": "busybox",
             "imageID": "",
-            "containerID": f"containerd://{name}" if running else "",
+            "containerID": f"containerd://{id_}" if id_ else "",
         }
 
         def known(found: Object) -> Object:
@@ -112,6 +119,25 @@ class Device:
 
         await self.store.update_status("pods", "default", name, known)
         return stored.decode()
+
+    async def serve(self, name: str, script: str, *arguments: str) -> None:
+        """Run a Python script in the network of a running pod, until it says that it listens."""
+        task = await self.runtime.containers.task(self.containers[name])
+        assert task is not None
+        pid = task.pid
+        self.pin(name, pid)
+        made = await self.start(
+            "nsenter",
+            f"--net=/proc/{pid}/ns/net",
+            sys.executable,
+            "-c",
+            script,
+            *arguments,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert made.stdout is not None
+        async with asyncio.timeout(10):
+            assert await made.stdout.readline() == b"listening\n"
 
     def pin(self, name: str, pid: int) -> None:
         """Where the dialer looks for the pod's network."""
@@ -184,7 +210,7 @@ async def device(runtime: Runtime, tmp_path: pathlib.Path) -> AsyncIterator[Devi
                 if child.returncode is None:
                     child.kill()
                     await child.wait()
-            for name in made.attached:
+            for name in made.containers.values():
                 await runtime.containers.delete(name, force=True)
                 await output.finish(name)
     finally:
