@@ -68,11 +68,24 @@ class NetworkConfig(Section, frozen=True, kw_only=True):
         return int(first), int(last)
 
 
+class DnsConfig(Section, frozen=True, kw_only=True):
+    domain: str = "cluster.local"
+    """The zone that Services and pods have their names in."""
+    resolv_conf: str = "/etc/resolv.conf"
+    """Names the resolvers that are asked for everything else; followed as it changes."""
+
+
 class PodsConfig(Section, frozen=True, kw_only=True):
     crash_loop_ceiling: float = 300.0
     """Longest back-off between restarts of a failing container, seconds."""
     log_max_bytes: int = 10 * 1024 * 1024
     log_max_files: int = 5
+
+
+class UpdatesConfig(Section, frozen=True, kw_only=True):
+    auto_rollback: bool = False
+    """Go back by itself when a Deployment's rollout misses its deadline; a Deployment's annotation
+    edgeorch.io/auto-rollback says otherwise."""
 
 
 class Config(Section, frozen=True, kw_only=True):
@@ -84,7 +97,9 @@ class Config(Section, frozen=True, kw_only=True):
     health: HealthConfig = HealthConfig()
     containerd: ContainerdConfig = ContainerdConfig()
     network: NetworkConfig = NetworkConfig()
+    dns: DnsConfig = DnsConfig()
     pods: PodsConfig = PodsConfig()
+    updates: UpdatesConfig = UpdatesConfig()
     cgroup_root: str = "/edgeorch"
     log_level: str = "info"
 
@@ -178,12 +193,21 @@ def _check(config: Config) -> None:
         raise ConfigError(
             f'log_level: "{config.log_level}" is not known: use debug, info, warning or error'
         )
+    if not _NODE_NAME.fullmatch(config.dns.domain):
+        raise ConfigError(f'dns.domain: "{config.dns.domain}" is not a domain: use cluster.local')
     if config.node.max_pods < 1:
         raise ConfigError(f"node.max_pods: {config.node.max_pods} is not possible: use 1 or more")
     if config.pods.crash_loop_ceiling < 1:
         raise ConfigError("pods.crash_loop_ceiling: use 1 second or more")
-    for key in ("data_dir", "run_dir", "log_dir", "cgroup_root"):
-        if not str(getattr(config, key)).startswith("/"):
+    paths = {
+        "data_dir": config.data_dir,
+        "run_dir": config.run_dir,
+        "log_dir": config.log_dir,
+        "cgroup_root": config.cgroup_root,
+        "dns.resolv_conf": config.dns.resolv_conf,
+    }
+    for key, path in paths.items():
+        if not path.startswith("/"):
             raise ConfigError(f"{key}: must be an absolute path, like /var/lib/edgeorch")
     _check_network(config.network)
 

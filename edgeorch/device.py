@@ -20,12 +20,13 @@ import edgeorch
 from edgeorch.agent import agent, registry_puller
 from edgeorch.agent import settings as agent_settings
 from edgeorch.api import auth, certs, health, kubeconfig, server
-from edgeorch.controllers import api_service, assembly, endpoint_slices
-from edgeorch.core import ipam
+from edgeorch.controllers import assembly, device_services, endpoint_slices
+from edgeorch.core import dns_zone, ipam
+from edgeorch.dns import settings as dns_settings
 from edgeorch.lib import memory, metrics, tasks
 from edgeorch.model import kinds, schema
 from edgeorch.net import network
-from edgeorch.proxy import allocation, services
+from edgeorch.proxy import allocation, dns, services
 from edgeorch.runtime import client as containerd_client
 from edgeorch.runtime import pulling
 from edgeorch.store import recorder
@@ -77,11 +78,16 @@ class Device:
                 node_address=config.network.node_address,
             )
         )
-        self._api_service = api_service.ApiService(objects, config.api.port)
+        self._dns_address = dns_zone.server_address(config.network.service_cidr)
+        self._services = device_services.DeviceServices(
+            objects,
+            [device_services.api(config.api.port), device_services.dns(self._dns_address)],
+        )
         self._endpoints_settled = asyncio.Event()
         self._proxy = services.ServiceProxy(
             objects, self._network, config.node_name, self._endpoints_settled
         )
+        self._dns = self._build_dns()
         self._containerd = containerd_client.Client(
             config.containerd.address, config.containerd.namespace
         )
@@ -123,6 +129,8 @@ class Device:
                 run_dir=self._run_dir,
                 log_dir=pathlib.Path(config.log_dir),
                 cgroup_root=config.cgroup_root,
+                cluster_domain=config.dns.domain,
+                dns_address=self._dns_address,
                 crash_loop_ceiling=config.pods.crash_loop_ceiling,
                 max_pods=config.node.max_pods,
                 node_labels=config.node.labels,
@@ -131,6 +139,23 @@ class Device:
                 log_max_files=config.pods.log_max_files,
             ),
             withdrawal=self._proxy,
+        )
+
+    def _build_dns(self) -> dns.Dns:
+        config = self._config
+        return dns.Dns(
+            self._objects,
+            self._clock,
+            dns_settings.Settings(
+                address=self._network.gateway,
+                service_address=self._dns_address,
+                pod_cidr=config.network.pod_cidr,
+                service_cidr=config.network.service_cidr,
+                domain=config.dns.domain,
+                resolv_conf=pathlib.Path(config.dns.resolv_conf),
+            ),
+            own_addresses=lambda: self._network.node_addresses.all,
+            settled=self._endpoints_settled,
         )
 
     async def _open_door(self) -> server.Server:
@@ -169,6 +194,7 @@ class Device:
                 "containerd": self._agent.health,
                 "network": self._network.health,
                 "services": self._proxy.health,
+                "dns": self._dns.health,
             }
         )
 
@@ -179,11 +205,13 @@ class Device:
             self._clock,
             node_name=self._config.node_name,
             ca_certificate=self._authority.certificate.decode(),
+            auto_rollback=self._config.updates.auto_rollback,
         )
         slices = next(c for c in controllers if isinstance(c, endpoint_slices.EndpointSlices))
         return {
             **{controller.name: controller.run for controller in controllers},
-            self._api_service.name: self._api_service.run,
+            self._services.name: self._services.run,
+            "dns": self._dns.run,
             "network": self._network.run,
             "service proxy": self._proxy.run,
             "agent": self._agent.run,
@@ -208,7 +236,9 @@ class Device:
         self._objects.allocate_with(resource, self._allocator)
 
     def _addresses_changed(self, found: addresses.NodeAddresses) -> None:
-        self._api_service.move(found.internal)
+        self._services.move(device_services.API, found.internal)
+        self._services.move(device_services.DNS, str(self._network.gateway))
+        self._dns.network_changed()
         self._certificates_due.set()
 
     def _certificate_names(self) -> list[str]:
