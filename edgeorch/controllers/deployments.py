@@ -13,7 +13,14 @@ from functools import partial
 from typing import ClassVar
 
 from edgeorch.controllers import frame, index, world
-from edgeorch.core import claims, deployment_status, revisions, rollout, template_hash
+from edgeorch.core import (
+    claims,
+    deployment_status,
+    revisions,
+    rollback,
+    rollout,
+    template_hash,
+)
 from edgeorch.model import errors, kinds, views
 from edgeorch.model.kinds import Object
 from edgeorch.store import recorder
@@ -37,8 +44,10 @@ class Deployments(frame.Controller[index.Key]):
     name: ClassVar[str] = "deployment-controller"
     workers: ClassVar[int] = 4
 
-    def __init__(self, shared: world.World) -> None:
+    def __init__(self, shared: world.World, *, auto_rollback: bool = False) -> None:
+        """`auto_rollback`: for Deployments that do not say themselves."""
         super().__init__()
+        self._auto_rollback = auto_rollback
         self._world = shared
         self._objects = shared.objects
         self._events = shared.events.recorder(self.name)
@@ -73,6 +82,7 @@ class Deployments(frame.Controller[index.Key]):
         outcome = _Outcome()
         for action in rollout.plan(view, sets, old_pods_left=left):
             await self._carry_out(obj, action, outcome)
+        await self._prove(view, sets)
         again = await self._report(key, outcome)
         if outcome.error is not None:
             raise outcome.error
@@ -183,7 +193,7 @@ class Deployments(frame.Controller[index.Key]):
             return None
         view, old = stored.view(views.Deployment), stored.decode()
         sets = self._owned(view.metadata.uid)
-        stalled = self._stalled(key, view)
+        stalled = self._stalled(key, view, sets)
         if view.metadata.deletion_timestamp:
             status = deployment_status.deleting(view, sets)
         else:
@@ -195,18 +205,65 @@ class Deployments(frame.Controller[index.Key]):
                 created=outcome.created,
                 failed=outcome.failed,
             )
+        current, _ = rollout.split(view, sets)
+        said = rollback.condition(view, current)
+        stamp = self._world.stamp()
+        status["conditions"] = rollback.with_condition(status["conditions"], said, stamp)
+        again = await self._roll_back(key, view, sets, status, stalled)
         if outcome.collided:
             status["collisionCount"] = (view.status.collision_count or 0) + 1
         new = _with_status(old, status, outcome.revision)
         if new != old:
             change = partial(_with_status, status=status, revision=outcome.revision)
             await frame.ignoring_absence(self._objects.update_status(_RESOURCE, *key, change))
-        return deployment_status.time_left(view, stalled)
+        left = deployment_status.time_left(view, stalled)
+        return again if left is None else left
 
-    def _stalled(self, key: index.Key, view: views.Deployment) -> float:
-        """Seconds since the rollout last made progress."""
+    async def _prove(self, view: views.Deployment, sets: Sequence[views.ReplicaSet]) -> None:
+        found = rollback.to_prove(view, sets)
+        if found is not None:
+            meta = found.metadata
+            work = self._objects.update(_SETS, meta.namespace, meta.name, rollback.proven)
+            await frame.ignoring_absence(work)
+
+    async def _roll_back(
+        self,
+        key: index.Key,
+        view: views.Deployment,
+        sets: Sequence[views.ReplicaSet],
+        status: Object,
+        stalled: float,
+    ) -> float | None:
+        """Go back if it is time to; the seconds until it might be, for a rollout known to be late.
+
+        Before the status is written: should this fail, it is found as late as now once more.
+        """
+        if not rollback.is_enabled(view, self._auto_rollback):
+            return None
+        reasons = {each["type"]: each.get("reason", "") for each in status["conditions"]}
+        progressing = reasons.get(deployment_status.PROGRESSING, "")
+        action = rollback.plan(view, sets, progressing=progressing, stalled=stalled)
+        if action is not None:
+            change = partial(rollback.applied, action=action)
+            stored = await frame.ignoring_absence(self._objects.update(_RESOURCE, *key, change))
+            if stored is not None and stored.version != int(view.metadata.resource_version):
+                self._events.event(
+                    stored.decode(), recorder.WARNING, "AutoRollback", action.message
+                )
+            return None
+        late = progressing == deployment_status.TIMED_OUT
+        if not late or rollback.possible(view, sets) is None:
+            return None
+        return max(0.0, view.spec.progress_deadline_seconds - stalled)
+
+    def _stalled(
+        self, key: index.Key, view: views.Deployment, sets: Sequence[views.ReplicaSet]
+    ) -> float:
+        """Seconds since the rollout of the current template last made progress."""
         now = self._world.clock.monotonic()
-        mark = deployment_status.progress_mark(view)
+        current, _ = rollout.split(view, sets)
+        name = current.metadata.name if current is not None else ""
+        mark = (name, *deployment_status.progress_mark(view))
         known, since = self._progress.get(key, (None, now))
         if known != mark:
             since = now

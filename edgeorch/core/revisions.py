@@ -22,6 +22,12 @@ _NOT_COPIED = {
     MAX,
     "kubectl.kubernetes.io/last-applied-configuration",
     "deprecated.deployment.rollback.to",
+    # What has happened to one object (core.rollback).
+    "edgeorch.io/fully-available",
+    "edgeorch.io/rolled-back-from-revision",
+    "edgeorch.io/rolled-back-from-hash",
+    "edgeorch.io/rolled-back-to-hash",
+    "edgeorch.io/rolled-back-because",
 }
 _MAX_HISTORY = 2000
 """Letters of history kept."""
