@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Protocol
 
 from edgeorch.controllers import (
-    cron_jobs,
     daemon_sets,
     deployments,
     disruption_budgets,
@@ -13,8 +12,6 @@ from edgeorch.controllers import (
     endpoint_slices,
     endpoints,
     garbage,
-    job_orphans,
-    jobs,
     namespace_contents,
     namespaces,
     replica_sets,
@@ -23,7 +20,6 @@ from edgeorch.controllers import (
     world,
 )
 from edgeorch.lib import clock as clocks
-from edgeorch.lib import clock_steps
 from edgeorch.store import objects as stores
 from edgeorch.store import recorder
 
@@ -61,8 +57,5 @@ def all_controllers(
         endpoint_slices.EndpointSlices(shared),
         endpoints.Endpoints(shared),
         endpoint_mirroring.EndpointMirroring(shared),
-        jobs.Jobs(shared),
-        job_orphans.JobOrphans(shared),
-        cron_jobs.CronJobs(shared, clock_steps.ClockSteps().wait),
         garbage.Garbage(shared),
     ]
