@@ -88,12 +88,6 @@ class UpdatesConfig(Section, frozen=True, kw_only=True):
     edgeorch.io/auto-rollback says otherwise."""
 
 
-class UpdatesConfig(Section, frozen=True, kw_only=True):
-    auto_rollback: bool = False
-    """Go back by itself when a Deployment's rollout misses its deadline; a Deployment's annotation
-    edgeorch.io/auto-rollback says otherwise."""
-
-
 class Config(Section, frozen=True, kw_only=True):
     node: NodeConfig = NodeConfig()
     data_dir: str = "/var/lib/edgeorch"
@@ -105,7 +99,6 @@ class Config(Section, frozen=True, kw_only=True):
     network: NetworkConfig = NetworkConfig()
     dns: DnsConfig = DnsConfig()
     pods: PodsConfig = PodsConfig()
-    updates: UpdatesConfig = UpdatesConfig()
     updates: UpdatesConfig = UpdatesConfig()
     cgroup_root: str = "/edgeorch"
     log_level: str = "info"

@@ -206,7 +206,6 @@ class Device:
             node_name=self._config.node_name,
             ca_certificate=self._authority.certificate.decode(),
             auto_rollback=self._config.updates.auto_rollback,
-            auto_rollback=self._config.updates.auto_rollback,
         )
         slices = next(c for c in controllers if isinstance(c, endpoint_slices.EndpointSlices))
         return {
