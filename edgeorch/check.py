@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edgeorch import config as configuration
+from edgeorch.lib import cgroupfs
 
 OK, WARNING, FAILURE = "ok", "warning", "failure"
 
@@ -179,51 +180,15 @@ def _module(name: str) -> bool:
 
 def _cgroups(_: configuration.Config) -> Finding:
     """Raspberry Pi OS starts with the memory controller off to spare memory."""
-    missing = [name for name in ("cpu", "memory", "pids") if name not in cgroup_controllers()]
+    missing = [name for name in ("cpu", "memory", "pids") if name not in cgroupfs.controllers()]
     if not missing:
-        generation = "v2" if _unified() else "v1"
+        generation = "v2" if cgroupfs.is_unified() else "v1"
         return Finding("cgroups", OK, f"{generation} with cpu, memory and pids")
     level = FAILURE if "cpu" in missing and "pids" in missing else WARNING
     return Finding(
         "cgroups", level, f"the kernel runs without: {', '.join(missing)} (limits do not hold)",
-        cgroup_fix(missing),
+        cgroupfs.fix(missing),
     )  # fmt: skip
-
-
-def cgroup_fix(missing: list[str]) -> str:
-    """The exact edit for the boot loader this machine has."""
-    words = " ".join(
-        f"cgroup_enable={name}" + (" cgroup_memory=1" if name == "memory" else "")
-        for name in missing
-    )
-    for name in ("/boot/firmware/cmdline.txt", "/boot/cmdline.txt"):
-        if os.path.exists(name):
-            return f"add `{words}` to the end of the one line in {name}, then reboot"
-    return f"add `{words}` to the kernel's command line, then reboot"
-
-
-def cgroup_controllers() -> set[str]:
-    """The controllers that are on, of either generation."""
-    unified = pathlib.Path("/sys/fs/cgroup/cgroup.controllers")
-    if unified.exists():
-        return set(unified.read_text().split())
-    found = set()
-    for line in pathlib.Path("/proc/cgroups").read_text().splitlines()[1:]:
-        name, _, _, enabled = line.split()
-        if enabled == "1" and _mounted(name):
-            found.add(name)
-    return found
-
-
-def _unified() -> bool:
-    return os.path.exists("/sys/fs/cgroup/cgroup.controllers")
-
-
-def _mounted(controller: str) -> bool:
-    return any(
-        " - cgroup " in line and controller in line.split(" - ")[1].split()[2].split(",")
-        for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines()
-    )
 
 
 def _disk(config: configuration.Config) -> Finding:

@@ -15,8 +15,9 @@ import struct
 from dataclasses import dataclass
 
 from edgeorch.core import cgroups, oci_spec
+from edgeorch.lib import cgroupfs
 
-_CGROUP = pathlib.Path("/sys/fs/cgroup")
+_CGROUP = cgroupfs.ROOT
 _PROC = pathlib.Path("/proc")
 _CONTROLLERS = ("cpu", "memory", "pids")
 
@@ -87,7 +88,6 @@ def _listener(socket_path: str) -> str:
 
 
 def read() -> Facts:
-    v2 = (_CGROUP / "cgroup.controllers").exists()
     return Facts(
         boot_id=_text(_PROC / "sys/kernel/random/boot_id"),
         machine_id=_text(pathlib.Path("/etc/machine-id")),
@@ -100,19 +100,13 @@ def read() -> Facts:
         ),
         cpus=os.cpu_count() or 1,
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        cgroup_v2=v2,
-        memory_cgroup=_has_memory_cgroup(v2),
+        cgroup_v2=cgroupfs.is_unified(),
+        memory_cgroup="memory" in cgroupfs.controllers(),
     )
 
 
 def oci_machine(facts: Facts, parent: Parent) -> oci_spec.Machine:
     return oci_spec.Machine(facts.cgroup_v2, parent.capabilities)
-
-
-def _has_memory_cgroup(v2: bool) -> bool:
-    if v2:
-        return "memory" in _text(_CGROUP / "cgroup.controllers").split()
-    return (_CGROUP / "memory").is_dir()
 
 
 def _os_image() -> str:

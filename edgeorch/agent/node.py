@@ -13,6 +13,7 @@ import os
 from typing import TYPE_CHECKING
 
 import edgeorch
+from edgeorch.lib import cgroupfs
 from edgeorch.lib import clock as clocks
 from edgeorch.model import errors, kinds, release
 from edgeorch.runtime import errors as runtime_errors
@@ -33,11 +34,6 @@ _MAX_IMAGES = 50
 _MIN_FREE_DISK = 0.10
 _MIN_FREE_INODES = 0.05
 _MIN_FREE_MEMORY = 100 * 1024 * 1024
-_MEMORY_CGROUP_FIX = (
-    "the memory cgroup is off, so memory limits are not enforced; add "
-    '"cgroup_enable=memory cgroup_memory=1" to the line in /boot/firmware/cmdline.txt (on older '
-    "systems /boot/cmdline.txt) and reboot"
-)
 
 
 class NodeKeeper:
@@ -182,7 +178,8 @@ class NodeKeeper:
         """Type, whether it holds, reason, message."""
         found = []
         if not self._facts.memory_cgroup:
-            found.append(("MemoryLimitsOff", True, "MemoryCgroupDisabled", _MEMORY_CGROUP_FIX))
+            why = f"memory limits do not hold: {cgroupfs.fix(['memory'])}"
+            found.append(("MemoryLimitsOff", True, "MemoryCgroupDisabled", why))
         tight = _available_memory() < min(_MIN_FREE_MEMORY, self._facts.memory_bytes // 10)
         told = ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available")
         fine = ("KubeletHasSufficientMemory", "kubelet has sufficient memory available")
