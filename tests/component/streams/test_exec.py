@@ -131,7 +131,7 @@ async def test_a_slow_client_slows_the_command_and_memory_stays_flat(
     await device.run("p", "sleep", "1000")
     size = 256 * MEGABYTE
     process = await device.start(
-        kubectl, "exec", "p", "--", "sh", "-c", f"yes | head -c {size}",
+        kubectl, "exec", "p", "--", "sh", "-c", f"yes | /bin/busybox head -c {size}",
         stdout=asyncio.subprocess.PIPE, limit=MEGABYTE,
     )  # fmt: skip
     assert process.stdout is not None
@@ -158,7 +158,7 @@ async def test_a_command_that_does_not_read_slows_the_client(
     source = device.directory / "source"
     source.write_bytes(b"x" * size)
     before = _resident()
-    script = "until [ -e /tmp/go ]; do sleep 0.05; done; wc -c"
+    script = "until [ -e /tmp/go ]; do sleep 0.05; done; /bin/busybox wc -c"
     with source.open("rb") as file:
         process = await device.start(
             kubectl, "exec", "-i", "p", "--", "sh", "-c", script,
