@@ -101,22 +101,24 @@ class DeviceServices:
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._ensure_for_ever(), name=self.name)
-            for kind in _KINDS:
+            keys = {kind.resource: set(self._services) for kind in _KINDS}
+            keys[kinds.NAMESPACE.resource] = {("", space) for space, _ in self._services}
+            for resource, wanted in keys.items():
                 group.create_task(
                     tasks.supervise(
-                        f"watch of {kind.resource} for {self.name}",
-                        lambda r=kind.resource: self._follow(r),  # type: ignore[misc]
+                        f"watch of {resource} for {self.name}",
+                        lambda r=resource, k=wanted: self._follow(r, k),  # type: ignore[misc]
                     ),
-                    name=f"{self.name}: {kind.resource}",
+                    name=f"{self.name}: {resource}",
                 )
 
-    async def _follow(self, resource: str) -> None:
+    async def _follow(self, resource: str, keys: set[tuple[str, str]]) -> None:
         while True:
             try:
                 async with self._objects.watch(resource) as changes:
                     self._news.set()
                     async for batch in changes:
-                        if any(event.stored.key in self._services for event in batch):
+                        if any(event.stored.key in keys for event in batch):
                             self._news.set()
             except watch.Expired:
                 log.info("Watch of %s fell behind; looking at all", resource)
@@ -137,6 +139,8 @@ class DeviceServices:
     async def _try(self) -> str | None:
         trouble = None
         for service in self._services.values():
+            if self._objects.find(kinds.NAMESPACE.resource, "", service.namespace) is None:
+                continue  # at the first start it is on its way, and wakes us
             try:
                 await self.ensure(service)
             except errors.StatusError as error:

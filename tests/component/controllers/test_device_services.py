@@ -165,3 +165,17 @@ async def test_a_taken_address_is_told_and_had_when_it_is_free(device: conftest.
         await device.until(lambda: made.health() is None, "health")
     finally:
         await tasks.cancel_and_wait(running)
+
+
+async def test_a_service_waits_for_its_namespace(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with stores.opened(tmp_path / "state.db") as store, published(store) as services:
+        device = conftest.Device(store, None)  # type: ignore[arg-type]
+        await store.create("namespaces", stores.namespace("kube-system"))
+        await device.until(lambda: targets(device, device_services.DNS), "the DNS Service")
+        assert not found(device, "services", device_services.API)
+        await store.create("namespaces", stores.namespace("default"))
+        await device.until(lambda: found(device, SLICES, device_services.API), "the API Service")
+        assert services.health() is None
+    assert "cannot publish" not in caplog.text
