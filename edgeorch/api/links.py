@@ -27,7 +27,7 @@ IDLE = 4 * 3600.0
 """Seconds without a byte either way: the kubelet's streamingConnectionIdleTimeout."""
 SILENCE = 61.0
 LOOK = 5.0
-_LINGER = 10.0
+LINGER = 10.0
 """Seconds that a client has to close a connection on which all is said."""
 _KEEPALIVE = {
     socket.TCP_KEEPIDLE: 15,
@@ -173,7 +173,7 @@ class TakenLink:
     async def close(self) -> None:
         # Closed with bytes unread, a connection is reset, and the client may lose our last words.
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_LINGER):
+            async with asyncio.timeout(LINGER):
                 while await self.read():
                     pass
         self._writer.close()
@@ -261,7 +261,7 @@ async def open_socket(
         autoping=False,
         compress=False,
         max_msg_size=_MAX_MESSAGE,
-        timeout=_LINGER,
+        timeout=LINGER,
     )
     try:
         await response.prepare(request)

@@ -7,7 +7,7 @@ import pathlib
 
 import pytest
 
-from edgeorch.runtime import attach
+from edgeorch.runtime import attach, errors, execs
 from tests.component.streams.conftest import Device
 
 
@@ -71,15 +71,13 @@ async def test_one_that_takes_nothing_is_let_go(
     attachments = attach.Attachments(device.runtime.client, device.output)
     async with attachments.open(id_, stdin=False, once=False, tty=False) as attached:
         await _exec(device, ": > /go")
-        with pytest.raises(attach.errors.ContainerdError, match="not taken"):
+        with pytest.raises(errors.ContainerdError, match="not taken"):
             async with asyncio.timeout(20):
                 await attached.wait()
         await _exec(device, "until [ -e /ran ]; do sleep 0.05; done")
 
 
 async def _exec(device: Device, script: str) -> None:
-    from edgeorch.runtime import execs
-
     runtime = device.runtime
     commands = execs.Execs(runtime.client, runtime.containers, runtime.stdio)
     command = execs.Command(["sh", "-c", script])
