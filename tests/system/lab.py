@@ -197,9 +197,8 @@ class Lab:
 
     @property
     def token(self) -> str:
-        found = re.search(r"token: (\S+)", self.device.kubeconfig.read_text())
-        assert found
-        return found[1].strip('"')
+        config = json.loads(self.device.kubeconfig.read_text())
+        return str(config["users"][0]["user"]["token"])
 
     def log(self) -> str:
         return self.device.log_file("edgeorch").read_text(errors="replace")

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from scripts.lablib import kernel
+
 from . import clients, manifests
 from . import lab as labs
 
@@ -19,10 +21,11 @@ APPS = "/apis/apps/v1/namespaces/default"
 @pytest.fixture(autouse=True)
 def calm(lab: labs.Lab) -> Iterator[None]:
     """The same process goes on, and has complained of nothing."""
-    pid, begin = lab.pid, len(lab.log())
+    pid_file, begin = lab.device.pid_file("edgeorch"), len(lab.log())
+    pid = kernel.read_pid(pid_file)
     yield
     told = lab.log()[begin:]
-    assert lab.pid == pid
+    assert kernel.read_pid(pid_file) == pid
     assert "Traceback" not in told, told
     assert " ERROR " not in told, told
 
