@@ -46,6 +46,8 @@ class Facts:
     memory_bytes: int
     cgroup_v2: bool
     memory_cgroup: bool
+    swap_control: bool = False
+    """Whether cgroup v2 counts swap (CONFIG_SWAP, not swapaccount=0)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,13 @@ def read() -> Facts:
 
 
 def oci_machine(facts: Facts, parent: Parent) -> oci_spec.Machine:
-    return oci_spec.Machine(facts.cgroup_v2, parent.capabilities)
+    return oci_spec.Machine(facts.cgroup_v2, parent.capabilities, swap_control=facts.swap_control)
+
+
+def _counts_swap() -> bool:
+    """Asked of our own group: the root has no such file."""
+    own = _text(_PROC / "self/cgroup").rpartition("::")[2]
+    return (_CGROUP / own.lstrip("/") / "memory.swap.max").exists()
 
 
 def _os_image() -> str:

@@ -81,8 +81,10 @@ class Machine:
 
     cgroup_v2: bool
     capabilities: tuple[str, ...]
-    """All that a privileged container gets: those of this process's bounding set."""
+    """All that a privileged container gets: those of containerd's bounding set."""
     devices: tuple[Device, ...] = ()
+    swap_control: bool = False
+    """Whether memory.swap.max is there (cgroup v2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,9 +289,20 @@ def _resources(container: views.Container, machine: Machine, *, privileged: bool
     }
     if limits.memory_bytes is not None:
         found["memory"] = {"limit": limits.memory_bytes}
-        if machine.cgroup_v2:
-            # One process of a container out of memory takes the others with it.
-            found["unified"] = {"memory.oom.group": "1"}
+    if unified := _unified(machine, memory_bounded=limits.memory_bytes is not None):
+        found["unified"] = unified
+    return found
+
+
+def _unified(machine: Machine, *, memory_bounded: bool) -> dict[str, str]:
+    """Files of cgroup v2 that have no other name in the runtime spec."""
+    found = {}
+    if machine.cgroup_v2 and memory_bounded:
+        # One process of a container out of memory takes the others with it.
+        found["memory.oom.group"] = "1"
+    if machine.swap_control:
+        # The kubelet's NoSwap: a limit is a limit, and nothing of a pod wears the card out.
+        found["memory.swap.max"] = "0"
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from typing import Any
 
@@ -262,10 +263,14 @@ def test_resolv_conf(spec: dict[str, Any], text: str) -> None:
 # --- the OCI spec -------------------------------------------------------------------------------
 
 MACHINE = oci_spec.Machine(cgroup_v2=True, capabilities=("CAP_SYS_ADMIN", "CAP_NET_ADMIN"))
+COUNTS_SWAP = dataclasses.replace(MACHINE, swap_control=True)
+BOUNDED = {"limits": {"memory": "64Mi"}}
 IMAGE = oci_spec.Image(["/entry"], ["arg"], ["PATH=/bin", "LANG=C"], "/srv")
 
 
-def _spec(container: dict[str, Any], **around: Any) -> dict[str, Any]:
+def _spec(
+    container: dict[str, Any], machine: oci_spec.Machine = MACHINE, **around: Any
+) -> dict[str, Any]:
     pod = pods.pod(containers=[{"name": "main", **container}])
     box = oci_spec.Surroundings(
         pod_uid="u", hostname="p", cgroups_path="/e/c", network="/ns/net", ipc="/ns/ipc",
@@ -273,7 +278,7 @@ def _spec(container: dict[str, Any], **around: Any) -> dict[str, Any]:
         **around,
     )  # fmt: skip
     user = oci_spec.User(1000, 1000, (1000, 2000))
-    return oci_spec.build(pod.spec.containers[0], IMAGE, {"X": "1"}, user, box, MACHINE)
+    return oci_spec.build(pod.spec.containers[0], IMAGE, {"X": "1"}, user, box, machine)
 
 
 @pytest.mark.parametrize("name", ["plain", "privileged"])
@@ -316,6 +321,25 @@ def test_capabilities(change: dict[str, Any], has: str, lacks: str) -> None:
 
     assert has in held["effective"]
     assert lacks not in held["bounding"]
+
+
+@pytest.mark.parametrize(
+    ("resources", "machine", "unified"),
+    [
+        ({}, MACHINE, None),
+        ({}, COUNTS_SWAP, {"memory.swap.max": "0"}),
+        (BOUNDED, MACHINE, {"memory.oom.group": "1"}),
+        (BOUNDED, COUNTS_SWAP, {"memory.oom.group": "1", "memory.swap.max": "0"}),
+        (BOUNDED, oci_spec.Machine(cgroup_v2=False, capabilities=()), None),
+    ],
+    ids=["v2", "v2-swap", "v2-limit", "v2-limit-swap", "v1-limit"],
+)
+def test_swap_and_the_reach_of_an_oom_kill(
+    resources: dict[str, Any], machine: oci_spec.Machine, unified: dict[str, str] | None
+) -> None:
+    found = _spec({"resources": resources}, machine)["linux"]["resources"]
+
+    assert found.get("unified") == unified
 
 
 def test_outer_mounts_come_before_inner_ones() -> None:
