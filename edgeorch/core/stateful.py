@@ -180,7 +180,9 @@ class _Turn:
                 if self.ordered:
                     return False
                 continue
-            if self.ordered and not self.available(pod) and pod is not unhealthy:
+            # What is over comes back to nobody: waiting for its health would be for ever.
+            may_go = pod.terminal or pod is unhealthy or self.available(pod)
+            if self.ordered and not may_go:
                 return False
             self.actions.append(DeletePod(pod))
             if self.ordered:
