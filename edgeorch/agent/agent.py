@@ -108,7 +108,7 @@ class Agent:
         self.logs = logs.PodLogs(self._output, self.observer, self._shop.maker.log_path, clock)
         self.observer.on_change = self._container_changed
         self.observer.on_image = self._image_changed
-        self.observer.on_listed = self._node.look
+        self.observer.on_health = self._node.look
 
     def _make_shop(
         self,

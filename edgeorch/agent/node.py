@@ -57,6 +57,7 @@ class NodeKeeper:
         self._wake = asyncio.Event()
         self._runtime_version = ""
         network.on_addresses(lambda _: self.look())
+        network.on_health(self.look)
 
     def look(self) -> None:
         """Something may have changed."""

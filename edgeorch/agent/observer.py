@@ -74,7 +74,7 @@ class Observer:
         self._trouble: str | None = "containerd has not been asked yet"
         self.listed = asyncio.Event()
         self.on_change: Callable[[str], None] = lambda uid: None
-        self.on_listed: Callable[[], None] = lambda: None
+        self.on_health: Callable[[], None] = lambda: None
         self.on_image: Callable[[str], None] = lambda name: None
 
     def health(self) -> str | None:
@@ -133,15 +133,20 @@ class Observer:
                     if isinstance(event, events.Subscribed):
                         await self._list()
                         failures = 0
-                        self._trouble = None
+                        self._told(None)
                     else:
                         await self._apply(event)
             except errors.ContainerdError as error:
                 if self._trouble != str(error):
                     log.warning("Cannot follow containerd: %s", error)
-                self._trouble = str(error)
+                self._told(str(error))
             await asyncio.sleep(_RETRY.delay(failures))
             failures += 1
+
+    def _told(self, trouble: str | None) -> None:
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self.on_health()
 
     async def _apply(self, event: events.Event) -> None:
         match event:
@@ -207,7 +212,6 @@ class Observer:
         finally:
             self._touched = None
         self.listed.set()
-        self.on_listed()
         await self._stamp_started(listed)
 
     def _merge(self, adopted: dict[str, _Known]) -> None:

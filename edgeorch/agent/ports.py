@@ -106,6 +106,8 @@ class Network(Protocol):
 
     def health(self) -> str | None: ...
 
+    def on_health(self, listener: Callable[[], None]) -> None: ...
+
 
 class Withdrawal(Protocol):
     """Given by the proxy: says when a pod gets no new connections through any Service."""

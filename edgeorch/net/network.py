@@ -88,6 +88,7 @@ class Network:
         self._trouble: str | None = "not started"
         self._recovered = False
         self._table_listeners: list[Callable[[], None]] = []
+        self._health_listeners: list[Callable[[], None]] = []
         self._address_listeners: list[Callable[[addresses.NodeAddresses], None]] = []
         self._changing = asyncio.Lock()
 
@@ -157,6 +158,10 @@ class Network:
     def on_addresses(self, listener: Callable[[addresses.NodeAddresses], None]) -> None:
         """Called with the device's addresses whenever they have changed."""
         self._address_listeners.append(listener)
+
+    def on_health(self, listener: Callable[[], None]) -> None:
+        """Called whenever `health` has another answer."""
+        self._health_listeners.append(listener)
 
     def on_table_lost(self, listener: Callable[[], None]) -> None:
         """Called when the table had to be made anew: rules of Services are to be put back."""
@@ -266,11 +271,17 @@ class Network:
                 told = str(error)
                 if told != self._trouble:
                     log.error("Network is not usable: %s", told)
-                self._trouble = told
+                self._set_trouble(told)
             else:
                 if self._trouble not in (None, "not started"):
                     log.info("Network is usable again")
-                self._trouble = None
+                self._set_trouble(None)
+
+    def _set_trouble(self, told: str | None) -> None:
+        if told != self._trouble:
+            self._trouble = told
+            for listener in self._health_listeners:
+                listener()
 
     async def _mend(self) -> None:
         await asyncio.to_thread(netns.prepare, self._pins)

@@ -29,6 +29,24 @@ async def test_what_happens_while_containerd_is_away_is_seen_afterwards(lab: Lab
     await lab.until(lambda: lab.agent.health() is None)
 
 
+async def test_the_node_is_ready_exactly_while_containerd_can_be_used(lab: Lab) -> None:
+    def ready() -> str:
+        node = lab.objects.find("nodes", "", lab.settings.node_name)
+        conditions = node.decode().get("status", {}).get("conditions", []) if node else []
+        return str(next((c["status"] for c in conditions if c["type"] == "Ready"), ""))
+
+    async def becomes(wanted: str) -> None:
+        async with asyncio.timeout(30), lab.objects.watch("nodes") as changes:
+            while ready() != wanted:
+                await anext(changes)
+
+    await becomes("True")
+    lab.daemon.kill()
+    await becomes("False")
+    await asyncio.to_thread(lab.daemon.start)
+    await becomes("True")
+
+
 async def test_a_killed_shim_is_a_killed_container(lab: Lab) -> None:
     await lab.run("web")
     await lab.running("web")
