@@ -41,6 +41,7 @@ class Spec(View, frozen=True, kw_only=True):
     tolerations: list[views.Toleration] = []
     scheduling_gates: list[views.SchedulingGate] = []
     priority: int = 0
+    host_network: bool = False
     hostname: str = ""
     subdomain: str = ""
 

@@ -58,6 +58,8 @@ class ServicePort:
     node_port: int = 0
     external_ips: tuple[str, ...] = ()
     lb_ips: tuple[str, ...] = ()
+    source_ranges: tuple[str, ...] = ()
+    """Who may come to `lb_ips` from outside the device; empty: everybody."""
     affinity_seconds: int = 0
     internal_local: bool = False
     external_local: bool = False
@@ -172,7 +174,26 @@ def _service_parts(port: ServicePort, layout: Layout) -> Parts:
         unserved_outer="" if external else ("drop" if everyone else service_table.REFUSE),
     )
     elements |= _hairpins({e.ip for e in everyone + nearby}, layout)
+    _add_firewall(chains, elements, port, layout)
     return Parts(chains, sets, elements)
+
+
+def _add_firewall(
+    chains: dict[str, tuple[str, ...]],
+    elements: dict[Element, str],
+    port: ServicePort,
+    layout: Layout,
+) -> None:
+    """loadBalancerSourceRanges: silence for everybody else, as packet filters of clouds have it."""
+    ranges = [each for each in port.source_ranges if _network_version(each) == layout.version]
+    ips = [ip for ip in port.lb_ips if _version(ip) == layout.version]
+    if not port.source_ranges or not ips:
+        return
+    allowed = f"{layout.family} saddr {{ {', '.join(ranges)} }} return"
+    chains[f"fw-{port.path}"] = (*([allowed] if ranges else []), "drop")
+    for ip in ips:
+        key = f"{ip} . {port.l4proto} . {port.port}"
+        elements[service_table.FIREWALL_IPS, key] = f"goto fw-{port.path}"
 
 
 def _service_elements(
@@ -278,6 +299,10 @@ def _hairpins(ips: set[str], layout: Layout) -> dict[Element, str]:
 
 def _version(ip: str) -> int:
     return ipaddress.ip_address(ip).version
+
+
+def _network_version(cidr: str) -> int:
+    return ipaddress.ip_network(cidr, strict=False).version
 
 
 def _name(ip: str) -> str:

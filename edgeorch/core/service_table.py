@@ -18,6 +18,7 @@ HOST_PORTS = "host-ports"
 HOST_IP_PORTS = "host-ip-ports"
 UNSERVED_IPS = "unserved-ips"
 UNSERVED_PORTS = "unserved-ports"
+FIREWALL_IPS = "firewall-ips"
 HAIRPIN = "hairpin"
 ROUTED = "routed-interfaces"
 
@@ -72,6 +73,7 @@ def base(layout: Layout, routed: Iterable[str] = (), *, create: bool = True) -> 
         (HOST_IP_PORTS, ip_port, f"{address} . inet_service"),
         (UNSERVED_IPS, ip_port, "verdict"),
         (UNSERVED_PORTS, port, "verdict"),
+        (FIREWALL_IPS, ip_port, "verdict"),
     ):
         lines.append(f"add map {name} {map_name} {{ type {key} : {value}; }}")
     lines.append(f"add set {name} {HAIRPIN} {{ type {address} . {address}; }}")
@@ -121,6 +123,10 @@ def chains(layout: Layout) -> dict[str, tuple[str, tuple[str, ...]]]:
             f"iifname {bridge} {ip} daddr {layout.loopback} drop",
             f"iifname {bridge} {ip} saddr {layout.loopback} drop",
         )),
+        # Before the translation, while the address asked for is still there.
+        "source-ranges": ("type filter hook prerouting priority -110", (
+            f"ct state new {target} vmap @{FIREWALL_IPS}",
+        )),
         # -100 is dstnat; nft 1.0.6 knows that name on the prerouting hook only.
         "nat-prerouting": ("type nat hook prerouting priority -100", ("jump services",)),
         "nat-output": ("type nat hook output priority -100", ("jump services",)),
@@ -147,7 +153,15 @@ def chains(layout: Layout) -> dict[str, tuple[str, tuple[str, ...]]]:
     }  # fmt: skip
 
 
-MAPS = (SERVICE_IPS, NODE_PORTS, HOST_PORTS, HOST_IP_PORTS, UNSERVED_IPS, UNSERVED_PORTS)
+MAPS = (
+    SERVICE_IPS,
+    NODE_PORTS,
+    HOST_PORTS,
+    HOST_IP_PORTS,
+    UNSERVED_IPS,
+    UNSERVED_PORTS,
+    FIREWALL_IPS,
+)
 
 
 def remove(layout: Layout) -> str:

@@ -406,6 +406,11 @@ class ServiceSpec(View, frozen=True, kw_only=True):
     internal_traffic_policy: str = "Cluster"
     external_traffic_policy: str = ""
     publish_not_ready_addresses: bool = False
+    allocate_load_balancer_node_ports: bool = True
+    health_check_node_port: int = 0
+    load_balancer_class: str = ""
+    load_balancer_ip: str = field(name="loadBalancerIP", default="")
+    load_balancer_source_ranges: list[str] = []
 
 
 class Service(View, frozen=True, kw_only=True):

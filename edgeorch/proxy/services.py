@@ -1,4 +1,4 @@
-"""Services and EndpointSlices of the store, as rules in the kernel.
+"""Services, EndpointSlices and host ports of the store, as rules in the kernel.
 
 One loop: watches say which Services have changed; the changed ones are rendered and go to the
 kernel in one transaction. Nothing waits for a timer: the first change is carried out at once, and
@@ -10,22 +10,23 @@ store and remembers, for each EndpointSlice, the few values that matter.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from edgeorch.core import service_rules
+from edgeorch.core import pod_facts, service_rules
 from edgeorch.lib import backoff, tasks
 from edgeorch.model import kinds, views
 from edgeorch.net import conntrack, network, nft
+from edgeorch.proxy import reading
 from edgeorch.store import objects, stored, watch
 
 log = logging.getLogger(__name__)
 
 SERVICES = kinds.SERVICE.resource
 SLICES = kinds.ENDPOINT_SLICE.resource
+PODS = kinds.POD.resource
 SERVICE_NAME = "kubernetes.io/service-name"
 
 RETRY = backoff.Policy(initial=0.5, factor=2.0, cap=30.0)
@@ -38,16 +39,16 @@ SETTLE_LIMIT = 10.0
 Name = tuple[str, str]
 """A Service: namespace, name."""
 
-PortKey = tuple[str, str]
-"""Port name, protocol."""
+Owner = tuple[str, str, str]
+"""Who has rules: resource (a Service, or a pod with host ports), namespace, name."""
 
-Backends = dict[PortKey, list[service_rules.Endpoint]]
+Items = dict[service_rules.Key, service_rules.Item]
 
 
 @dataclass(frozen=True, slots=True)
 class _Slice:
     service: Name
-    backends: Backends
+    backends: reading.Backends
 
 
 class ServiceProxy:
@@ -67,9 +68,9 @@ class ServiceProxy:
         self._node_name = node_name
         self._slices: dict[Name, _Slice] = {}
         self._by_service: dict[Name, set[Name]] = {}
-        self._items: dict[Name, dict[service_rules.Key, service_rules.ServicePort]] = {}
+        self._items: dict[Owner, Items] = {}
         self._state = service_rules.State()
-        self._dirty: set[Name] = set()
+        self._dirty: set[Owner] = set()
         self._everything = True
         self._news = asyncio.Event()
         self._applying = False
@@ -105,9 +106,14 @@ class ServiceProxy:
         """Follow the store for ever."""
         self._list(SLICES, self._slice_seen)
         self._list(SERVICES, self._service_seen)
+        self._list(PODS, self._pod_seen)
         self._news.set()
         async with asyncio.TaskGroup() as group:
-            for resource, follow in ((SERVICES, self._service_seen), (SLICES, self._slice_seen)):
+            for resource, follow in (
+                (SERVICES, self._service_seen),
+                (SLICES, self._slice_seen),
+                (PODS, self._pod_seen),
+            ):
                 group.create_task(
                     tasks.supervise(
                         f"watch of {resource} for rules",
@@ -138,13 +144,21 @@ class ServiceProxy:
             for key in self._slices.keys() - present:
                 self._drop_slice(key)
         else:
-            for name in self._items.keys() - {item.key for item in found}:
-                self._mark(name)
+            present = {item.key for item in found}
+            for owner in self._items:
+                if owner[0] == resource and owner[1:] not in present:
+                    self._mark(owner)
         for item in found:
             seen(item, False)
 
     def _service_seen(self, item: stored.Stored, deleted: bool) -> None:
-        self._mark(item.key)
+        self._mark((SERVICES, *item.key))
+
+    def _pod_seen(self, item: stored.Stored, deleted: bool) -> None:
+        # Few pods have any: seen without decoding the others.
+        owner = (PODS, *item.key)
+        if owner in self._items or b'"hostPort"' in item.raw:
+            self._mark(owner)
 
     def _slice_seen(self, item: stored.Stored, deleted: bool) -> None:
         self._drop_slice(item.key)
@@ -155,9 +169,9 @@ class ServiceProxy:
         if not owner:
             return
         service = (item.namespace, owner)
-        self._slices[item.key] = _Slice(service, backends(view, self._node_name))
+        self._slices[item.key] = _Slice(service, reading.backends(view, self._node_name))
         self._by_service.setdefault(service, set()).add(item.key)
-        self._mark(service)
+        self._mark((SERVICES, *service))
 
     def _drop_slice(self, key: Name) -> None:
         former = self._slices.pop(key, None)
@@ -167,10 +181,10 @@ class ServiceProxy:
         names.discard(key)
         if not names:
             del self._by_service[former.service]
-        self._mark(former.service)
+        self._mark((SERVICES, *former.service))
 
-    def _mark(self, service: Name) -> None:
-        self._dirty.add(service)
+    def _mark(self, owner: Owner) -> None:
+        self._dirty.add(owner)
         self._news.set()
 
     def _table_lost(self) -> None:
@@ -241,7 +255,7 @@ class ServiceProxy:
     async def _apply(self) -> None:
         self._news.clear()
         dirty, self._dirty = self._dirty, set()
-        former = {name: self._items.get(name, {}) for name in dirty}
+        former = {owner: self._items.get(owner, {}) for owner in dirty}
         changes = self._read(dirty)
         if self._everything:
             await self._apply_everything()
@@ -251,24 +265,28 @@ class ServiceProxy:
                 await self._apply_text(state, text)
         await self._forget_flows(former)
 
-    def _read(self, names: Iterable[Name]) -> dict[service_rules.Key, service_rules.Item | None]:
+    def _read(self, owners: Iterable[Owner]) -> dict[service_rules.Key, service_rules.Item | None]:
         """Bring `_items` up to date; what has changed, None for what is gone."""
         changes: dict[service_rules.Key, service_rules.Item | None] = {}
-        for name in names:
-            former = self._items.pop(name, {})
-            wanted = {port.key: port for port in self._wanted(name)}
+        for owner in owners:
+            former = self._items.pop(owner, {})
+            wanted = {port.key: port for port in self._wanted(owner)}
             if wanted:
-                self._items[name] = wanted
+                self._items[owner] = wanted
             changes.update(dict.fromkeys(former.keys() - wanted.keys()))
             changes.update({k: port for k, port in wanted.items() if former.get(k) != port})
         return changes
 
-    def _wanted(self, name: Name) -> Iterator[service_rules.ServicePort]:
-        found = self._store.find(SERVICES, *name)
+    def _wanted(self, owner: Owner) -> Iterator[service_rules.Item]:
+        name = owner[1:]
+        found = self._store.find(owner[0], *name)
         if found is None:
             return
+        if owner[0] == PODS:
+            yield from reading.host_ports(found.view(pod_facts.PodFacts))
+            return
         slices = [self._slices[key].backends for key in sorted(self._by_service.get(name, ()))]
-        yield from service_ports(found.view(views.Service), slices)
+        yield from reading.service_ports(found.view(views.Service), slices)
 
     async def _apply_text(self, state: service_rules.State, text: str) -> None:
         try:
@@ -299,14 +317,13 @@ class ServiceProxy:
             await self._net.table.apply(text)
         self._state = state
 
-    async def _forget_flows(
-        self, former: dict[Name, dict[service_rules.Key, service_rules.ServicePort]]
-    ) -> None:
+    async def _forget_flows(self, former: dict[Owner, Items]) -> None:
         own = {*self._net.node_addresses.all, self._net.gateway, "127.0.0.1"}
         targets: _Targets = {}
-        for name, ports in former.items():
-            for key in ports.keys() | self._items.get(name, {}).keys():
-                before, after = ports.get(key), self._items.get(name, {}).get(key)
+        for owner, ports in former.items():
+            now = self._items.get(owner, {})
+            for key in ports.keys() | now.keys():
+                before, after = ports.get(key), now.get(key)
                 if before != after:
                     targets.update(udp_targets(before, after, own))
         if not targets:
@@ -333,101 +350,26 @@ _Targets = dict[tuple[str, int], frozenset[tuple[str, int]]]
 
 
 def udp_targets(
-    before: service_rules.ServicePort | None,
-    after: service_rules.ServicePort | None,
+    before: service_rules.Item | None,
+    after: service_rules.Item | None,
     own_addresses: Iterable[str],
 ) -> _Targets:
     """Whose flows to look at when a port has changed, and which of them may stay."""
     allowed: frozenset[tuple[str, int]] = frozenset()
-    if after is not None:
+    if isinstance(after, service_rules.ServicePort):
         allowed = frozenset((e.ip, e.port) for e in service_rules.usable(after.endpoints))
+    elif after is not None:
+        allowed = frozenset({(after.pod_ip, after.pod_port)})
     found: _Targets = {}
     for port in (before, after):
         if port is None or port.protocol != "UDP":
+            continue
+        if isinstance(port, service_rules.HostPort):
+            ips = [port.host_ip] if port.host_ip else own_addresses
+            found.update({(ip, port.host_port): allowed for ip in ips})
             continue
         for ip in port.cluster_ips + port.external_ips + port.lb_ips:
             found[ip, port.port] = allowed
         if port.node_port:
             found.update({(ip, port.node_port): allowed for ip in own_addresses})
     return found
-
-
-def backends(view: views.EndpointSlice, node_name: str) -> Backends:
-    """What a slice says about whom to send to."""
-    found: Backends = {}
-    if view.address_type not in ("IPv4", "IPv6"):
-        return found
-    for port in view.ports or []:
-        if port.port is None:
-            continue
-        listed = found.setdefault((port.name, port.protocol), [])
-        for endpoint in view.endpoints:
-            if not endpoint.addresses:
-                continue
-            conditions = endpoint.conditions
-            ready = conditions.ready is not False
-            listed.append(
-                service_rules.Endpoint(
-                    # Consumers use the first address only; all are interchangeable.
-                    ip=endpoint.addresses[0],
-                    port=port.port,
-                    node_local=endpoint.node_name == node_name,
-                    ready=ready,
-                    serving=ready if conditions.serving is None else conditions.serving,
-                    terminating=bool(conditions.terminating),
-                )
-            )
-    return found
-
-
-def service_ports(
-    service: views.Service, slices: list[Backends]
-) -> Iterator[service_rules.ServicePort]:
-    """One for each port of a Service that has an address or a node port."""
-    spec = service.spec
-    if spec.type == "ExternalName" or spec.cluster_ip in ("", "None"):
-        return
-    external = spec.type in ("NodePort", "LoadBalancer")
-    for port in spec.ports:
-        endpoints = dict.fromkeys(
-            endpoint
-            for backend in slices
-            for endpoint in backend.get((port.name, port.protocol), [])
-        )
-        yield service_rules.ServicePort(
-            namespace=service.metadata.namespace,
-            name=service.metadata.name,
-            port_name=port.name,
-            protocol=port.protocol,
-            port=port.port,
-            cluster_ips=tuple(_addresses(spec.cluster_ips or [spec.cluster_ip])),
-            node_port=port.node_port if external else 0,
-            external_ips=tuple(_addresses(spec.external_ips)),
-            lb_ips=tuple(_balancer_ips(service)) if spec.type == "LoadBalancer" else (),
-            affinity_seconds=_affinity(spec),
-            internal_local=spec.internal_traffic_policy == "Local",
-            external_local=spec.external_traffic_policy == "Local",
-            endpoints=tuple(endpoints),
-        )
-
-
-def _addresses(listed: Iterable[str]) -> Iterator[str]:
-    for text in listed:
-        try:
-            yield str(ipaddress.ip_address(text))
-        except ValueError:
-            log.warning("Ignoring %r, which is not an IP address", text)
-
-
-def _balancer_ips(service: views.Service) -> Iterator[str]:
-    ingress = (service.status.get("loadBalancer") or {}).get("ingress") or []
-    yield from _addresses(
-        entry["ip"] for entry in ingress if entry.get("ip") and entry.get("ipMode") != "Proxy"
-    )
-
-
-def _affinity(spec: views.ServiceSpec) -> int:
-    if spec.session_affinity != "ClientIP":
-        return 0
-    client = (spec.session_affinity_config or {}).get("clientIP") or {}
-    return int(client.get("timeoutSeconds") or 10_800)
