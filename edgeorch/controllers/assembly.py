@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from edgeorch.controllers import (
+    cron_jobs,
     daemon_sets,
     deployments,
     disruption_budgets,
@@ -12,6 +13,8 @@ from edgeorch.controllers import (
     endpoint_slices,
     endpoints,
     garbage,
+    job_orphans,
+    jobs,
     namespace_contents,
     namespaces,
     replica_sets,
@@ -20,6 +23,7 @@ from edgeorch.controllers import (
     world,
 )
 from edgeorch.lib import clock as clocks
+from edgeorch.lib import clock_steps
 from edgeorch.store import objects as stores
 from edgeorch.store import recorder
 
@@ -57,5 +61,8 @@ def all_controllers(
         endpoint_slices.EndpointSlices(shared),
         endpoints.Endpoints(shared),
         endpoint_mirroring.EndpointMirroring(shared),
+        jobs.Jobs(shared),
+        job_orphans.JobOrphans(shared),
+        cron_jobs.CronJobs(shared, clock_steps.ClockSteps().wait),
         garbage.Garbage(shared),
     ]

@@ -88,6 +88,10 @@ class World:
         )
         self.deployments = self._selecting(kinds.DEPLOYMENT)
         self.replica_sets = self._selecting(kinds.REPLICA_SET)
+        self.jobs = self._selecting(kinds.JOB)
+        self.cron_jobs: index.Index[Owned] = index.Index(
+            objects, kinds.CRON_JOB.resource, lambda stored, _: stored.view(Owned)
+        )
         self.stateful_sets = self._selecting(kinds.STATEFUL_SET)
         self.daemon_sets = self._selecting(kinds.DAEMON_SET)
         self.budgets = self._selecting(kinds.POD_DISRUPTION_BUDGET)
@@ -134,6 +138,7 @@ class World:
         yield from (self.nodes, self.namespaces, self.endpoints, self.slices)  # type: ignore[misc]
         yield from (self.stateful_sets, self.daemon_sets, self.budgets)  # type: ignore[misc]
         yield from (self.replication_controllers, self.revisions)  # type: ignore[misc]
+        yield from (self.jobs, self.cron_jobs)  # type: ignore[misc]
         yield from self.dependents.values()  # type: ignore[misc]
 
     def start(self) -> None:

@@ -5,7 +5,8 @@ uids, generations, preconditions, finalizers, allocation, durability, and tellin
 
 * Intent is durable: a change of metadata or spec is on the medium before the caller goes on and
   before any watcher hears of it. Observation is not: status (and whatever `durable=False` says) is
-  told at once and reaches the disk batched; volatile objects never do.
+  told at once and reaches the disk batched; volatile objects never do. A status that counts what
+  leaves no other trace asks for `durable=True`.
 * Changes to one object are sequential: `change` functions see the latest state and may not await.
 * resourceVersion only grows, also across a power cut: versions are reserved on disk in blocks and
   a start begins with a new block.
@@ -208,12 +209,13 @@ class Objects:
         change: Change,
         *,
         subresource: str = "",
-        durable: bool = True,
+        durable: bool | None = None,
         dry_run: bool = False,
     ) -> Stored:
         """Replace an object by what `change` makes of a copy of it.
 
-        A resourceVersion or uid in the result is a precondition. Without a difference nothing is
+        `durable`: on the medium before it is told; unless said otherwise all but a status is. A
+        resourceVersion or uid in the result is a precondition. Without a difference nothing is
         written and nobody is told. Raises StatusError.
         """
         kind = self.registry.resource(resource)
@@ -230,7 +232,8 @@ class Objects:
         _refuse_invalid(kind, new, validation.update(kind, new, old, subresource))
         if lifecycle.removable(kind, new):
             return await self._write(kind, None, stored, dry_run=dry_run, durable=True)
-        durable = durable and subresource != "status"
+        if durable is None:
+            durable = subresource != "status"
         return await self._write(kind, new, stored, dry_run=dry_run, durable=durable)
 
     async def update_status(
