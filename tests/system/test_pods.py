@@ -514,15 +514,15 @@ def test_a_finalizer_holds_an_object(lab: labs.Lab, namespace: str) -> None:
 
 
 def test_logs_in_every_way(lab: labs.Lab) -> None:
-    script = "for n in 1 2 3 4 5; do echo line $n; done; echo to stderr >&2; printf unfinished"
+    script = "for n in 1 2 3 4 5; do echo line $n; done; printf unfinished"
     finished(lab, manifests.once("speaks", script))
 
     def logs(*arguments: str) -> str:
         return lab.kubectl("logs", "speaks", *arguments, *N)
 
     everything = logs()
-    assert everything == "".join(f"line {n}\n" for n in range(1, 6)) + "to stderr\nunfinished"
-    assert logs("--tail=2") == "to stderr\nunfinished"
+    assert everything == "".join(f"line {n}\n" for n in range(1, 6)) + "unfinished"
+    assert logs("--tail=2") == "line 5\nunfinished"
     assert logs("--tail=0") == ""
     assert logs("--limit-bytes=4") == "line"
     assert logs("--since=1h") == everything
@@ -530,6 +530,14 @@ def test_logs_in_every_way(lab: labs.Lab) -> None:
     assert logs("-f") == everything
     stamped = logs("--timestamps").splitlines()
     assert all(re.match(r"\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-]\d\d:\d\d) ", line) for line in stamped)
+
+
+def test_logs_hold_both_streams(lab: labs.Lab) -> None:
+    finished(lab, manifests.once("both", "echo out; echo err >&2"))
+    assert sorted(lab.kubectl("logs", "both", *N).splitlines()) == ["err", "out"]
+    (path,) = (lab.device.data / "pods").glob("pods_both_*/main/0.log")
+    streams = {line.split()[3]: line.split()[1] for line in path.read_text().splitlines()}
+    assert streams == {"out": "stdout", "err": "stderr"}
 
 
 def test_long_lines_and_binary_output(lab: labs.Lab, tmp_path: Path) -> None:

@@ -1,0 +1,133 @@
+"""What pods leave behind (nothing), and what the process costs."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts.lablib import kernel
+
+from . import lab as labs
+from . import manifests
+
+MEMORY_KIB = 64 * 1024
+"""Budget of proportional memory with 10 pods."""
+
+
+@pytest.fixture(scope="module")
+def own(no_stale_labs: None, images: dict[str, Path]) -> Iterator[labs.Lab]:
+    """A device on which nothing else happens."""
+    device = labs.Lab(f"t{os.getpid()}-small")
+    try:
+        device.up()
+        device.load(images["busybox-latest"])
+        yield device
+    finally:
+        device.down()
+
+
+def kind_of(target: str) -> str:
+    """An open file without what makes it one of many: `socket:[123]` is a socket."""
+    return re.sub(r"\d+", "N", re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "UID", target))
+
+
+def open_files(pid: int) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found[kind_of(os.readlink(entry))] += 1
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def everything(lab: labs.Lab) -> dict[str, object]:
+    """Whatever a pod may leave on the device."""
+    edgeorch = kernel.read_pid(lab.device.pid_file("edgeorch"))
+    assert edgeorch is not None
+    tops = [lab.device.run, lab.device.data]
+    sandboxes = lab.device.run / "edgeorch"
+    return {
+        "threads": len(os.listdir(f"/proc/{edgeorch}/task")) <= 40,
+        "children": Path(f"/proc/{edgeorch}/task/{edgeorch}/children").read_text(),
+        "tasks": lab.run("ctr", "task", "list", "-q").stdout,
+        "containers": lab.run("ctr", "container", "list", "-q").stdout,
+        "snapshots": lab.run("ctr", "snapshot", "list").stdout.count("Active"),
+        "leases": lab.run("ctr", "leases", "list", "-q").stdout,
+        "links": re.findall(r"^\d+: (\S+?)[:@]", lab.run("ip", "-o", "link").stdout, re.MULTILINE),
+        "routes": lab.run("ip", "route", "show", "table", "all").stdout.count("veth"),
+        "mounts": sorted(kernel.beneath(kernel.mounts(), tops)),
+        "groups": len(kernel.cgroup_dirs(lab.device.cgroup)),
+        "processes": kernel.cgroup_pids(lab.device.cgroup),
+        "files": {
+            name: sorted(path.name for path in (sandboxes / name).glob("*"))
+            for name in ("io", "netns", "pods", "sandboxes")
+        },
+        "logs": sorted(path.name for path in (lab.device.data / "pods").glob("*")),
+    }
+
+
+def _pods(lab: labs.Lab, count: int) -> None:
+    """As many pods as that, come and gone."""
+    volumes = [{"name": "v", "emptyDir": {"medium": "Memory"}}]
+    main = manifests.container(volumeMounts=[{"name": "v", "mountPath": "/v"}])
+    made = manifests.deployment("many", main, replicas=count)
+    made["spec"]["template"]["spec"] |= {"volumes": volumes}
+    lab.apply(manifests.listed(made, manifests.service("many")))
+    lab.rollout("deploy/many", seconds=120)
+    lab.kubectl("delete", "deploy/many", "svc/many")
+    labs.until(lambda: not lab.items("pods"), "no pods", 120)
+
+
+def test_pods_leave_nothing(own: labs.Lab) -> None:
+    pid = own.pid
+    _pods(own, 3)  # what is opened once and kept
+    before = labs.until(lambda: _at_rest(own), "rest")
+    files = open_files(pid)
+    _pods(own, 30)
+    labs.until(lambda: everything(own) == before, "everything is as before")
+    # A client's connections may still be closing.
+    labs.until(
+        lambda: sum(open_files(pid).values()) <= sum(files.values()) + 2,
+        f"open files as before, not {open_files(pid) - files}",
+    )
+
+
+def _at_rest(lab: labs.Lab) -> dict[str, object] | None:
+    first = everything(lab)
+    return first if not first["tasks"] and not first["containers"] else None
+
+
+def test_memory_with_ten_pods(own: labs.Lab) -> None:
+    own.apply(manifests.deployment("ten", replicas=10))
+    own.rollout("deploy/ten", seconds=120)
+    rollup = Path(f"/proc/{own.pid}/smaps_rollup").read_text()
+    found = re.search(r"^Pss: +(\d+) kB", rollup, re.MULTILINE)
+    assert found
+    assert int(found[1]) < MEMORY_KIB
+
+
+def written(lab: labs.Lab) -> tuple[int, dict[str, int]]:
+    """Bytes that the process has sent to disks, and when its files changed last."""
+    counts = dict(line.split(": ") for line in Path(f"/proc/{lab.pid}/io").read_text().splitlines())
+    data = lab.device.data / "edgeorch"
+    changed = {str(p): p.stat().st_mtime_ns for p in data.rglob("*") if p.is_file()}
+    return int(counts["write_bytes"]), changed
+
+
+def test_an_idle_device_writes_nothing(own: labs.Lab) -> None:
+    """With ten pods, and after the batch of statuses that is due within a minute."""
+    own.apply(manifests.deployment("ten", replicas=10))
+    own.rollout("deploy/ten", seconds=120)
+    # The batch of a minute after the last change is on its way; a stretch is one without it.
+    began = written(own)
+    labs.until(lambda: written(own) != began, "the batch", 90)
+    settled = written(own)
+    with own.background("get", "pods", "-w", "--request-timeout=15s") as watch:
+        assert watch.wait(40) in (0, 1)
+    assert written(own) == settled
