@@ -83,15 +83,16 @@ class Agent:
         self._containers = containers.Containers(containerd, snapshotter=settings.snapshotter)
         self._images = runtime_images.Images(containerd)
         fifos = stdio.StdioDir(settings.run_dir)
-        self._output = runtime_logs.Logs(
+        self.output = runtime_logs.Logs(
             fifos, max_size=settings.log_max_bytes, max_files=settings.log_max_files
         )
+        self.execs = execs.Execs(containerd, self._containers, fifos)
         crash_loop = backoff.Policy(
             restarts.CRASH_LOOP.initial, restarts.CRASH_LOOP.factor, settings.crash_loop_ceiling
         )
         self._policy = pod_plan.Policy(crash_loop)
         self._status = status.StatusWriter(objects, network, clock, crash_loop)
-        details = endings.Endings(self._message_path, self._log_path, self._spec_of, self._output)
+        details = endings.Endings(self._message_path, self._log_path, self._spec_of, self.output)
         self.observer = observer.Observer(
             self._containers,
             runtime_events.Events(containerd),
@@ -99,13 +100,11 @@ class Agent:
             clock,
             self._facts.boot_id,
         )
-        self._shop = self._make_shop(
-            events, puller, clock, withdrawal, execs.Execs(containerd, self._containers, fifos)
-        )
+        self._shop = self._make_shop(events, puller, clock, withdrawal, self.execs)
         self._node = node.NodeKeeper(
             objects, network, self._images, self.observer, clock, settings, self._facts
         )
-        self.logs = logs.PodLogs(self._output, self.observer, self._shop.maker.log_path, clock)
+        self.logs = logs.PodLogs(self.output, self.observer, self._shop.maker.log_path, clock)
         self.observer.on_change = self._container_changed
         self.observer.on_image = self._image_changed
         self.observer.on_health = self._node.look
@@ -127,7 +126,7 @@ class Agent:
             containers=self._containers,
             observer=self.observer,
             network=network,
-            output=self._output,
+            output=self.output,
             sandboxes=boxes,
             volumes=shelf,
             images=images.ImageKeeper(self._images, puller, clock),
@@ -197,7 +196,8 @@ class Agent:
                     follow = functools.partial(self._follow_references, kind)
                     group.create_task(tasks.supervise(kind.plural, follow))
         except asyncio.CancelledError:
-            await self._output.close()
+            await self.output.close()
+            await self.execs.close()
             raise
         finally:
             self._workers.clear()
