@@ -52,6 +52,16 @@ def kubectl(request: pytest.FixtureRequest) -> pathlib.Path:
     return found
 
 
+_BOTH = [each for each in PROGRAMS if each.name in ("kubectl.1.27", "kubectl.1.33")]
+
+
+@pytest.fixture(params=_BOTH or PROGRAMS, ids=lambda program: program.name)
+def one_of_each(request: pytest.FixtureRequest) -> pathlib.Path:
+    """For what takes long: one kubectl that speaks SPDY, one that speaks WebSocket."""
+    found: pathlib.Path = request.param
+    return found
+
+
 @dataclass
 class Done:
     code: int | None

@@ -126,12 +126,12 @@ async def _shows(fd: int, text: bytes) -> None:
 
 
 async def test_a_slow_client_slows_the_command_and_memory_stays_flat(
-    device: Device, kubectl: pathlib.Path
+    device: Device, one_of_each: pathlib.Path
 ) -> None:
     await device.run("p", "sleep", "1000")
     size = 256 * MEGABYTE
     process = await device.start(
-        kubectl, "exec", "p", "--", "sh", "-c", f"yes | /bin/busybox head -c {size}",
+        one_of_each, "exec", "p", "--", "sh", "-c", f"yes | /bin/busybox head -c {size}",
         stdout=asyncio.subprocess.PIPE, limit=MEGABYTE,
     )  # fmt: skip
     assert process.stdout is not None
@@ -151,7 +151,7 @@ async def test_a_slow_client_slows_the_command_and_memory_stays_flat(
 
 
 async def test_a_command_that_does_not_read_slows_the_client(
-    device: Device, kubectl: pathlib.Path
+    device: Device, one_of_each: pathlib.Path
 ) -> None:
     await device.run("p", "sleep", "1000")
     size = 64 * MEGABYTE
@@ -161,13 +161,13 @@ async def test_a_command_that_does_not_read_slows_the_client(
     script = "until [ -e /tmp/go ]; do sleep 0.05; done; /bin/busybox wc -c"
     with source.open("rb") as file:
         process = await device.start(
-            kubectl, "exec", "-i", "p", "--", "sh", "-c", script,
+            one_of_each, "exec", "-i", "p", "--", "sh", "-c", script,
             stdin=file, stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         await _standstill(process.pid)
     assert process.returncode is None
     assert _resident() - before < 16 * MEGABYTE
-    done = await device.kubectl(kubectl, "exec", "p", "--", "sh", "-c", ": > /tmp/go")
+    done = await device.kubectl(one_of_each, "exec", "p", "--", "sh", "-c", ": > /tmp/go")
     assert done.code == 0
     out, _ = await asyncio.wait_for(process.communicate(), 60)
     assert out.strip() == str(size).encode()

@@ -108,12 +108,12 @@ async def test_many_connections_at_once_over_several_ports(
         assert await echoed(ports[0], b"again") == b"againbye"
 
 
-async def test_bulk_goes_both_ways_whole(device: Device, kubectl: pathlib.Path) -> None:
+async def test_bulk_goes_both_ways_whole(device: Device, one_of_each: pathlib.Path) -> None:
     await device.run("p", "sleep", "1000")
     await device.serve("p", BULK, "7003")
     size = 100 * MEGABYTE
     before = _resident()
-    async with forwarded(device, kubectl, "7003") as ((port,), _), asyncio.timeout(120):
+    async with forwarded(device, one_of_each, "7003") as ((port,), _), asyncio.timeout(120):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"down %d\n" % size)
         digest, got = hashlib.sha256(), 0
