@@ -66,6 +66,8 @@ class Database:
         self._connection: aiosqlite.Connection | None = None
         self._waiting: list[_Change] = []
         self._wake = asyncio.Event()
+        self._turn = asyncio.Lock()
+        """One transaction at a time: there is one connection, and each statement is awaited."""
         self.failure: str | None = None
         """Why the last transaction failed, None while the medium takes writes."""
 
@@ -110,16 +112,26 @@ class Database:
             self._connection = None
 
     async def rows(self) -> list[Row]:
-        async with self._db.execute("SELECT resource, namespace, name, body FROM objects") as found:
-            return [Row(*row) async for row in found]
+        """Raises StorageError when the file is damaged."""
+        query = "SELECT resource, namespace, name, body FROM objects"
+        try:
+            async with self._db.execute(query) as found:
+                return [Row(*row) async for row in found]
+        except sqlite3.Error as error:
+            raise StorageError(f"cannot read {self._path}: {error}") from error
 
     async def number(self, name: str) -> int:
-        found = await self._one("SELECT value FROM meta WHERE name = ?", name)
+        """Raises StorageError when the file is damaged."""
+        try:
+            found = await self._one("SELECT value FROM meta WHERE name = ?", name)
+        except sqlite3.Error as error:
+            raise StorageError(f"cannot read {self._path}: {error}") from error
         return found[0] if found else 0
 
     async def set_number(self, name: str, value: int) -> None:
         try:
-            await self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+            async with self._turn:
+                await self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
         except sqlite3.Error as error:
             raise StorageError(f"cannot write {self._path}: {error}") from error
 
@@ -143,6 +155,10 @@ class Database:
 
     async def flush(self) -> None:
         """Commit everything that waits now, in one transaction."""
+        async with self._turn:
+            await self._flush()
+
+    async def _flush(self) -> None:
         self._wake.clear()
         changes, self._waiting = self._waiting, []
         if not changes:

@@ -1,0 +1,69 @@
+"""The file: transactions that do not get in each other's way, files that cannot be used."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import pathlib
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from edgeorch.lib import tasks
+from edgeorch.store import database
+
+
+@contextlib.asynccontextmanager
+async def opened(path: pathlib.Path) -> AsyncIterator[database.Database]:
+    db = database.Database(path)
+    await db.open()
+    writer = asyncio.ensure_future(db.run())
+    try:
+        yield db
+    finally:
+        await tasks.cancel_and_wait(writer)
+        await db.close()
+
+
+def row(name: str, body: bytes | None = b"{}") -> database.Row:
+    return database.Row("configmaps", "default", name, body)
+
+
+async def test_whoever_flushes_waits_for_the_transaction_under_way(tmp_path: pathlib.Path) -> None:
+    async with opened(tmp_path / "state.db") as db:
+        waiting = []
+        for number in range(100):
+            waiting.append(db.submit([row(f"writer-{number}")], lambda: None))
+            await asyncio.sleep(0)  # The writer begins; the next change is flushed beside it.
+            waiting.append(db.submit([row(f"flusher-{number}")], lambda: None))
+            await asyncio.gather(db.flush(), db.set_number("reserved_version", number))
+        await asyncio.gather(*waiting)
+        assert len(await db.rows()) == 200
+        assert await db.number("reserved_version") == 99
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda data: b"not a database at all, but long enough" * 200, id="other file"),
+        pytest.param(lambda data: data[: len(data) // 2], id="cut"),
+        pytest.param(lambda data: data[:4096] + b"\xff" * (len(data) - 4096), id="overwritten"),
+    ],
+)
+async def test_a_damaged_file_is_a_storage_error(
+    tmp_path: pathlib.Path, damage: Callable[[bytes], bytes]
+) -> None:
+    path = tmp_path / "state.db"
+    async with opened(path) as db:
+        await asyncio.gather(
+            *(db.submit([row(str(number), b"x" * 2000)], lambda: None) for number in range(50))
+        )
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(database.StorageError, match=r"state\.db"):
+        await read_all(path)
+
+
+async def read_all(path: pathlib.Path) -> None:
+    async with opened(path) as db:
+        await db.number("reserved_version")
+        await db.rows()
