@@ -67,7 +67,7 @@ async def test_a_job_completes_and_counts_each_pod_once(device: Device) -> None:
 
 
 async def test_indexes_run_once_each(device: Device) -> None:
-    spec = {"completions": 3, "parallelism": 3, "completionMode": "Indexed"}
+    spec: Object = {"completions": 3, "parallelism": 3, "completionMode": "Indexed"}
     await device.store.create("jobs.batch", job(**spec))
     for _ in range(3):
         await end(device)
