@@ -17,18 +17,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import edgeorch
-from edgeorch.agent import agent, registry_puller
+from edgeorch.agent import agent, registry_puller, stats, streams
 from edgeorch.agent import settings as agent_settings
-from edgeorch.api import auth, certs, health, kubeconfig, server
-from edgeorch.controllers import assembly, device_services, endpoint_slices
-from edgeorch.core import dns_zone, ipam
+from edgeorch.api import auth, certs, health, kubeconfig, ports, server, service_tokens
+from edgeorch.controllers import assembly, device_services, endpoint_slices, load_balancers
+from edgeorch.core import dns_zone, ipam, load_balancing
 from edgeorch.dns import settings as dns_settings
-from edgeorch.lib import memory, metrics, tasks
+from edgeorch.lib import files, memory, metrics, tasks
 from edgeorch.model import kinds, schema
 from edgeorch.net import network
 from edgeorch.proxy import allocation, dns, services
+from edgeorch.runtime import attach, pulling
 from edgeorch.runtime import client as containerd_client
-from edgeorch.runtime import pulling
 from edgeorch.store import recorder
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ CERTIFICATE_CHECK = 24 * 3600.0
 """Seconds between looks at the certificates' ends."""
 
 
+_BOOT_ID = pathlib.Path("/proc/sys/kernel/random/boot_id")
 MEMORY_REST = 15.0
 """Seconds that a burst has to pass before freed memory is given back."""
 
@@ -69,6 +70,8 @@ class Device:
         self._allocator = allocation.ServiceAllocator(
             config.network.service_cidr, config.network.node_port_range, secrets.randbelow
         )
+        self._pool = load_balancing.Pool(config.network.balancer_ranges)
+        self._balancers: load_balancers.LoadBalancers | None = None
         self._network = network.Network(
             network.Settings(
                 run_dir=self._run_dir,
@@ -85,7 +88,7 @@ class Device:
         )
         self._endpoints_settled = asyncio.Event()
         self._proxy = services.ServiceProxy(
-            objects, self._network, config.node_name, self._endpoints_settled
+            objects, self._network, config.node_name, self._endpoints_settled, self._pool
         )
         self._dns = self._build_dns()
         self._containerd = containerd_client.Client(
@@ -180,11 +183,29 @@ class Device:
             schema.load(),
             listen,
             clock=self._clock,
-            authenticator=auth.Authenticator(auth.load_tokens(tokens), self._clock),
+            authenticator=await self._authenticator(tokens),
             logs=self._agent.logs,
+            streams=self._build_streams(),
+            meter=stats.Stats(self._objects, self._config.cgroup_root, self._clock),
             version=edgeorch.__version__,
             checks=self._checks(),
             metrics=self._metrics,
+        )
+
+    async def _authenticator(self, tokens: pathlib.Path) -> auth.Authenticator:
+        """With the key that signs service accounts' tokens, made at the first start."""
+        key = await asyncio.to_thread(
+            files.ensure_secret, self._data_dir / "service-account.key", service_tokens.KEY_BYTES
+        )
+        boot = await asyncio.to_thread(_BOOT_ID.read_text)
+        issuer = service_tokens.ServiceTokens(self._objects, key, self._clock, boot.strip())
+        return auth.Authenticator(auth.load_tokens(tokens), self._clock, issuer)
+
+    def _build_streams(self) -> ports.Streams:
+        return ports.Streams(
+            streams.PodExecs(self._agent.execs),
+            streams.PodAttachments(attach.Attachments(self._containerd, self._agent.output)),
+            streams.PodDialer(self._run_dir / "netns"),
         )
 
     def _checks(self) -> health.Checks:
@@ -206,8 +227,14 @@ class Device:
             node_name=self._config.node_name,
             ca_certificate=self._authority.certificate.decode(),
             auto_rollback=self._config.updates.auto_rollback,
+            balancer_pool=self._pool,
+            reserved_ports=frozenset({("TCP", self._config.api.port)}),
         )
         slices = next(c for c in controllers if isinstance(c, endpoint_slices.EndpointSlices))
+        self._balancers = next(
+            c for c in controllers if isinstance(c, load_balancers.LoadBalancers)
+        )
+        self._balancers.move(self._network.node_addresses.physical)
         return {
             **{controller.name: controller.run for controller in controllers},
             self._services.name: self._services.run,
@@ -238,6 +265,8 @@ class Device:
     def _addresses_changed(self, found: addresses.NodeAddresses) -> None:
         self._services.move(device_services.API, found.internal)
         self._services.move(device_services.DNS, str(self._network.gateway))
+        if self._balancers is not None:
+            self._balancers.move(found.physical)
         self._dns.network_changed()
         self._certificates_due.set()
 

@@ -21,8 +21,9 @@ from edgeorch.model import errors
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from edgeorch.api import service_tokens as tokens_of_services
     from edgeorch.lib import clock as clocks
 
 MASTERS = "system:masters"
@@ -43,6 +44,7 @@ class User:
     name: str
     groups: tuple[str, ...] = ()
     uid: str = ""
+    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 ADMIN = User("system:admin", (MASTERS, AUTHENTICATED))
@@ -65,7 +67,13 @@ class _Attempts:
 class Authenticator:
     """`tokens` maps a token's digest to its user."""
 
-    def __init__(self, tokens: Mapping[bytes, User], clock: clocks.Clock) -> None:
+    def __init__(
+        self,
+        tokens: Mapping[bytes, User],
+        clock: clocks.Clock,
+        service_tokens: tokens_of_services.ServiceTokens | None = None,
+    ) -> None:
+        self.service_tokens = service_tokens
         self._tokens = dict(tokens)
         self._clock = clock
         self._failures: OrderedDict[str, _Attempts] = OrderedDict()
@@ -88,7 +96,9 @@ class Authenticator:
         digest = fingerprint(token.strip())
         if (address, digest) not in self._proven:
             self._brake(address)
-        user = self._find(digest) if scheme.lower() == "bearer" and token.strip() else None
+        user = None
+        if scheme.lower() == "bearer" and token.strip():
+            user = self._find(digest) or self._of_service(token.strip())
         if user is None:
             self._failed(address)
             raise errors.unauthorized()
@@ -96,6 +106,18 @@ class Authenticator:
         self._proven.move_to_end((address, digest))
         _trim(self._proven)
         return user
+
+    def _of_service(self, token: str) -> User | None:
+        return self.service_tokens.identify(token) if self.service_tokens else None
+
+    def review(self, token: str, audiences: Sequence[str]) -> tuple[User | None, list[str]]:
+        """For TokenReview: whose token it is, and for which of the audiences it is good."""
+        user = self._find(fingerprint(token)) if token else None
+        if user is not None or self.service_tokens is None:
+            return user, list(audiences)
+        user = self.service_tokens.identify(token, audiences)
+        held = self.service_tokens.audiences(token) if user else []
+        return user, [each for each in held if each in audiences]
 
     def _find(self, digest: bytes) -> User | None:
         found = None

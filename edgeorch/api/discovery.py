@@ -30,6 +30,7 @@ _SUBRESOURCE_KINDS = {
     "exec": ("", "v1", "PodExecOptions"),
     "attach": ("", "v1", "PodAttachOptions"),
     "portforward": ("", "v1", "PodPortForwardOptions"),
+    "token": ("authentication.k8s.io", "v1", "TokenRequest"),
 }
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
 
@@ -93,7 +94,7 @@ def group_list(registry: Registry) -> Object:
 
 def resource_list(registry: Registry, group_name: str, version_name: str) -> Object:
     resources: list[Object] = []
-    for kind in registry:
+    for kind in registry.served():
         if (kind.group, kind.version) == (group_name, version_name):
             resources += _resources(kind)
     if not resources:
@@ -161,7 +162,11 @@ def aggregated(registry: Registry, api_version: str, *, core: bool) -> Object:
 
 
 def _version(registry: Registry, group_name: str, version_name: str) -> Object:
-    served = [kind for kind in registry if (kind.group, kind.version) == (group_name, version_name)]
+    served = [
+        kind
+        for kind in registry.served()
+        if (kind.group, kind.version) == (group_name, version_name)
+    ]
     return {
         "version": version_name,
         "resources": [_aggregated_resource(kind) for kind in served],

@@ -127,13 +127,14 @@ def _list_causes(options: ListOptions) -> list[errors.Cause]:
 class WriteOptions:
     dry_run: bool
     validation: str
+    force: bool = False
 
 
 _OPTIONS_KIND = {"create": "CreateOptions", "update": "UpdateOptions", "patch": "PatchOptions"}
 
 
-def writing(call: Call) -> WriteOptions:
-    """Raises StatusError (422)."""
+def writing(call: Call, *, applying: bool = False) -> WriteOptions:
+    """`applying`: a server-side apply. Raises StatusError (422)."""
     dry_run = call.query.get("dryRun", "")
     validation = call.query.get("fieldValidation", "") or WARN
     manager = call.query.get("fieldManager", "")
@@ -144,9 +145,14 @@ def writing(call: Call) -> WriteOptions:
         causes.append(errors.not_supported("fieldValidation", validation, [IGNORE, WARN, STRICT]))
     if len(manager.encode(errors="replace")) > 128:
         causes.append(errors.too_long("fieldManager", 128))
+    if applying and not manager:
+        causes.append(errors.required("fieldManager", "is required for apply patch"))
+    force = call.flag("force")
+    if call.verb == "patch" and "force" in call.query and not applying:
+        causes.append(errors.forbidden_field("force", "may not be specified for non-apply patch"))
     if causes:
         raise errors.invalid(_OPTIONS_KIND[call.verb], "meta.k8s.io", "", causes)
-    return WriteOptions(dry_run == "All", validation)
+    return WriteOptions(dry_run == "All", validation, force)
 
 
 def deletion(call: Call, body: Object | None) -> tuple[Object, bool]:

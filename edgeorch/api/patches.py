@@ -1,6 +1,6 @@
 """PATCH bodies: the patch types of Kubernetes, each as one function on the current object.
 
-Server-side apply (application/apply-patch+yaml) is not spoken yet and refused clearly.
+A server-side apply (application/apply-patch+yaml) is no patch but a configuration: `read_config`.
 """
 
 from __future__ import annotations
@@ -60,11 +60,6 @@ class Patch:
 async def read(call: Call, table: schema.Schema, kind: Kind) -> Patch:
     """Raises StatusError (400, 413, 415)."""
     media = bodies.media_type(call)
-    if media == APPLY:
-        raise errors.unsupported_media_type(
-            "server-side apply is not supported by this server; use kubectl apply without "
-            f"--server-side. {bodies.unknown_format(', '.join(SUPPORTED)).message}"
-        )
     if media not in SUPPORTED:
         raise bodies.unknown_format(", ".join(SUPPORTED))
     body = await bodies.read(call)
@@ -74,3 +69,43 @@ async def read(call: Call, table: schema.Schema, kind: Kind) -> Patch:
         raise errors.bad_request(f"error decoding patch: {error}") from None
     text = body.decode(errors="replace")
     return Patch(media, content, text, duplicates, table, kind)
+
+
+def is_apply(call: Call) -> bool:
+    return bodies.media_type(call) == APPLY
+
+
+async def read_config(call: Call, table: schema.Schema, kind: Kind) -> Object:
+    """What is to be applied, as the schema has it. Raises StatusError (400, 413).
+
+    The body may be JSON, which is YAML too, and is then read the quick way.
+    """
+    body = await bodies.read(call)
+    media = negotiation.JSON if body.lstrip()[:1] == b"{" else negotiation.YAML
+    try:
+        content, duplicates = strict.read(body, media)
+    except strict.ParseError as error:
+        raise errors.bad_request(f"error decoding YAML: {error}") from None
+    if not isinstance(content, dict) or not content.get("kind") or not content.get("apiVersion"):
+        raise errors.bad_request("error decoding YAML: apiVersion and kind must be set")
+    obj, findings = strict.conform(table, kind, content)
+    if findings:
+        raise errors.bad_request(
+            f"failed to create typed patch object ({_named(kind, obj)}): "
+            + ", ".join(_undeclared(finding) for finding in findings)
+        )
+    if duplicates:
+        raise errors.bad_request(f"error strict decoding YAML: {', '.join(duplicates)}")
+    return obj
+
+
+def _named(kind: Kind, obj: Object) -> str:
+    meta = obj.get("metadata") or {}
+    name = f"{meta.get('namespace', '')}/{meta.get('name', '')}"
+    return f"{name}; {kind.api_version}, Kind={kind.kind}"
+
+
+def _undeclared(finding: str) -> str:
+    """`unknown field "spec.x"` in the words of structured-merge-diff."""
+    path = finding.removeprefix('unknown field "').removesuffix('"')
+    return finding if path == finding else f".{path}: field not declared in schema"

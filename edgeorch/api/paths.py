@@ -99,7 +99,7 @@ def subresource_verbs(subresource: str) -> tuple[str, ...]:
     match subresource:
         case "log":
             return ("get",)
-        case "binding" | "eviction":
+        case "binding" | "eviction" | "token":
             return ("create",)
         case _ if subresource in STREAMS:
             return ("create", "get")

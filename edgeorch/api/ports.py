@@ -46,6 +46,32 @@ class Authorizer(Protocol):
         """Raises StatusError (403). `resource` is `plural.group`, or a path for non-resources."""
 
 
+class Usage(Protocol):
+    """Of a container or of the machine. `window`: over how many seconds `cpu` was measured."""
+
+    @property
+    def cpu(self) -> int:
+        """Nanoseconds of one core in a second."""
+
+    @property
+    def memory(self) -> int:
+        """Bytes of the working set."""
+
+    @property
+    def window(self) -> float: ...
+
+
+class Meter(Protocol):
+    """Measures when it is asked."""
+
+    async def node(self) -> Usage | None: ...
+
+    async def pods(
+        self, names: set[tuple[str, str]]
+    ) -> Mapping[tuple[str, str], Mapping[str, Usage]]:
+        """Usage of the running containers of pods, given by namespace and name."""
+
+
 class Process(Protocol):
     """Something with standard streams: a command run in a container, or the container itself."""
 

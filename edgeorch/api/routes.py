@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from edgeorch.api import (
+    books,
     deletes,
     discovery,
     evictions,
@@ -25,7 +26,7 @@ from edgeorch.model import errors
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from edgeorch.api import longrunning, ports
+    from edgeorch.api import auth, longrunning, ports
     from edgeorch.api.call import Call
     from edgeorch.lib import clock as clocks
     from edgeorch.model import schema
@@ -45,6 +46,9 @@ class Routes:
         clock: clocks.Clock,
         logs: ports.LogReader,
         streams: ports.Streams | None,
+        meter: ports.Meter | None,
+        authenticator: auth.Authenticator,
+        authorizer: ports.Authorizer,
         checks: health.Checks,
         measured: metrics.Registry,
         running: longrunning.LongRunning,
@@ -54,14 +58,19 @@ class Routes:
         self._clock = clock
         self._logs = logs
         self._streams = streams
+        self._meter = meter
+        self._authenticator = authenticator
+        self._authorizer = authorizer
+        self._table = table
         self._checks = checks
         self._metrics = measured
         self._running = running
         self._version = version
         self._schemas = schemas.Schemas(objects.registry, table)
-        self._writes = writes.Writes(objects, table)
+        self._books = booked = books.Books(table, clock)
+        self._writes = writes.Writes(objects, table, booked)
         self._deletes = deletes.Deletes(objects, table)
-        self._subresources = subresources.Subresources(objects, table)
+        self._subresources = subresources.Subresources(objects, table, booked)
         self._evictions = evictions.Evictions(objects, table)
 
     def resolve(self, call: Call) -> None:
@@ -104,6 +113,10 @@ class Routes:
     async def _resource(self, call: Call, target: paths.Target) -> web.StreamResponse:
         if target.subresource in paths.STREAMS:
             return await self._stream(call, target)
+        if target.kind.computed or target.subresource == "token":
+            return await self._computed(call, target)
+        if target.kind.view_of:
+            return await self._second_view(call, target)
         if call.verb in ("get", "list", "watch"):
             return await self._read(call, target)
         now = self._clock.now()
@@ -124,6 +137,41 @@ class Routes:
                 return await self._deletes.one(call, target, now)
             case _:
                 return await self._deletes.collection(call, target, now)
+
+    async def _computed(self, call: Call, target: paths.Target) -> web.StreamResponse:
+        """Questions whose answers are not stored; rare, so their code is loaded when asked."""
+        now = self._clock.now()
+        if call.verb == "create":
+            from edgeorch.api import reviews
+
+            asked = reviews.Reviews(
+                self._objects, self._table, self._authenticator, self._authorizer
+            )
+            return await asked.serve(call, target, now)
+        from edgeorch.api import resource_metrics
+
+        return await resource_metrics.serve(call, self._objects, target, self._meter, now)
+
+    async def _second_view(self, call: Call, target: paths.Target) -> web.StreamResponse:
+        from edgeorch.api import second_views
+
+        view = cast("Objects", second_views.SecondView(self._objects, target.kind))
+        now = self._clock.now()
+        match call.verb:
+            case "get":
+                return await lists.get(call, view, target, now)
+            case "list":
+                return await lists.listing(call, view, target, now)
+            case "watch":
+                return await watches.serve(call, view, target, self._clock, self._running)
+            case "delete":
+                return await deletes.Deletes(view, self._table).one(call, target, now)
+            case "deletecollection":
+                return await deletes.Deletes(view, self._table).collection(call, target, now)
+            case verb:
+                made = writes.Writes(view, self._table, self._books)
+                way = {"create": made.create, "update": made.update, "patch": made.patch}[verb]
+                return await way(call, target, now)
 
     async def _stream(self, call: Call, target: paths.Target) -> web.StreamResponse:
         if self._streams is None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from edgeorch.api import books as bookkeeping
     from edgeorch.api.call import Call
     from edgeorch.api.paths import Target
     from edgeorch.model import schema
@@ -56,9 +57,10 @@ def _scaled(obj: Object, scale: Object) -> Object:
 
 
 class Subresources:
-    def __init__(self, objects: Objects, table: schema.Schema) -> None:
+    def __init__(self, objects: Objects, table: schema.Schema, books: bookkeeping.Books) -> None:
         self._objects = objects
         self._table = table
+        self._books = books
 
     async def get_scale(self, call: Call, target: Target) -> web.StreamResponse:
         shape = negotiation.choose(call.header("Accept"), shapes=False)
@@ -78,19 +80,22 @@ class Subresources:
                     raise patch.refused(findings)
                 bodies.tell(call, findings, asked.validation)
                 bodies.check_place(target.namespace, target.name, scale)
-                return _scaled(current, scale)
+                return self._booked(call, target, current, _scaled(current, scale))
         else:
             obj, duplicates = await bodies.decode(call, self._table, SCALE.kind)
             scale = bodies.conform(call, self._table, SCALE, obj, duplicates, asked.validation)
             bodies.check_place(target.namespace, target.name, scale)
 
             def change(current: Object) -> Object:
-                return _scaled(current, scale)
+                return self._booked(call, target, current, _scaled(current, scale))
 
         stored = await self._objects.update(
             target.kind.resource, *target.key, change, dry_run=asked.dry_run
         )
         return await responses.obj(call, scale_of(stored.decode()), media=shape.media)
+
+    def _booked(self, call: Call, target: Target, current: Object, obj: Object) -> Object:
+        return self._books.changed(call, target.kind, current, obj, target.subresource)
 
     async def bind(self, call: Call, target: Target, now: datetime.datetime) -> web.StreamResponse:
         """POST pods/NAME/binding: what a scheduler says."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeorch.api import bodies, negotiation, options, patches, rendering, responses, statuses
+from edgeorch.model import errors
 
 if TYPE_CHECKING:
     import datetime
 
     from aiohttp import web
 
+    from edgeorch.api import books as bookkeeping
     from edgeorch.api.call import Call
     from edgeorch.api.negotiation import Format
     from edgeorch.api.paths import Target
@@ -25,9 +27,10 @@ if TYPE_CHECKING:
 
 
 class Writes:
-    def __init__(self, objects: Objects, table: schema.Schema) -> None:
+    def __init__(self, objects: Objects, table: schema.Schema, books: bookkeeping.Books) -> None:
         self._objects = objects
         self._table = table
+        self._books = books
 
     async def create(
         self, call: Call, target: Target, now: datetime.datetime
@@ -40,6 +43,7 @@ class Writes:
         obj = bodies.conform(call, self._table, target.kind, obj, duplicates, asked.validation)
         bodies.check_place(target.namespace, "", obj)
         bodies.tell_ignored(call, target.kind, obj)
+        obj = self._books.created(call, target.kind, obj)
         stored = await self._objects.create(target.kind.resource, obj, dry_run=asked.dry_run)
         return await answer.send(stored, 201)
 
@@ -54,16 +58,34 @@ class Writes:
         bodies.check_place(target.namespace, target.name, obj)
         if not target.subresource:
             bodies.tell_ignored(call, target.kind, obj)
+        return await self._put(call, target, answer, obj, asked)
+
+    async def _put(
+        self, call: Call, target: Target, answer: _Answer, obj: Object, asked: options.WriteOptions
+    ) -> web.StreamResponse:
+        """Kinds that anybody may name are made by a PUT when they are not there yet."""
+        resource = target.kind.resource
+
+        def change(current: Object) -> Object:
+            return self._books.changed(call, target.kind, current, obj, target.subresource)
+
+        makes = target.kind.created_by_update and not target.subresource
+        if makes and self._objects.find(resource, *target.key) is None:
+            obj = self._books.created(call, target.kind, obj)
+            stored = await self._objects.create(resource, obj, dry_run=asked.dry_run)
+            return await answer.send(stored, 201)
         stored = await self._objects.update(
-            target.kind.resource,
+            resource,
             *target.key,
-            lambda _: obj,
+            change,
             subresource=target.subresource,
             dry_run=asked.dry_run,
         )
         return await answer.send(stored, 200)
 
     async def patch(self, call: Call, target: Target, now: datetime.datetime) -> web.StreamResponse:
+        if patches.is_apply(call):
+            return await self._apply(call, target, now)
         answer = _Answer(call, target, now)
         asked = options.writing(call)
         patch = await patches.read(call, self._table, target.kind)
@@ -76,7 +98,7 @@ class Writes:
             bodies.tell(call, findings, asked.validation)
             if not target.subresource:
                 bodies.tell_ignored(call, target.kind, changed, current)
-            return changed
+            return self._books.changed(call, target.kind, current, changed, target.subresource)
 
         stored = await self._objects.update(
             target.kind.resource,
@@ -86,6 +108,50 @@ class Writes:
             dry_run=asked.dry_run,
         )
         return await answer.send(stored, 200)
+
+    async def _apply(
+        self, call: Call, target: Target, now: datetime.datetime
+    ) -> web.StreamResponse:
+        """Server-side apply: changes the object, or makes it."""
+        answer = _Answer(call, target, now)
+        asked = options.writing(call, applying=True)
+        config = await patches.read_config(call, self._table, target.kind)
+        config.setdefault("metadata", {}).setdefault("name", target.name)
+        bodies.check_place(target.namespace, target.name, config)
+        resource, by = target.kind.resource, call.query["fieldManager"]
+
+        def change(current: Object) -> Object:
+            changed = self._books.applied(
+                target.kind,
+                current,
+                config,
+                by,
+                force=asked.force,
+                subresource=target.subresource,
+            )
+            if not target.subresource:
+                bodies.tell_ignored(call, target.kind, changed, current)
+            return changed
+
+        if target.subresource or self._objects.find(resource, *target.key) is not None:
+            stored = await self._objects.update(
+                resource,
+                *target.key,
+                change,
+                subresource=target.subresource,
+                dry_run=asked.dry_run,
+            )
+            return await answer.send(stored, 200)
+        if uid := config["metadata"].get("uid"):
+            why = (
+                f"uid mismatch: the provided object specified uid {uid}, "
+                "and no existing object was found"
+            )
+            raise errors.conflict(resource, target.name, why)
+        obj = self._books.applied(target.kind, {}, config, by)
+        bodies.tell_ignored(call, target.kind, obj)
+        stored = await self._objects.create(resource, obj, dry_run=asked.dry_run)
+        return await answer.send(stored, 201)
 
 
 class _Answer:

@@ -29,6 +29,18 @@ def write_atomically(path: pathlib.Path, data: bytes, *, mode: int) -> None:
     sync_directory(path.parent)
 
 
+def ensure_secret(path: pathlib.Path, size: int) -> bytes:
+    """Random bytes that are the same from the first time on; readable by root only."""
+    try:
+        found = path.read_bytes()
+    except FileNotFoundError:
+        found = b""
+    if len(found) != size:
+        found = os.urandom(size)
+        write_atomically(path, found, mode=0o600)
+    return found
+
+
 def sync_directory(path: pathlib.Path) -> None:
     """Make renames and removals in `path` durable."""
     directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

@@ -83,7 +83,7 @@ def digest(registry: kinds.Registry, table: schema.Schema, group: str, version: 
     """Changes whenever the document would; also its ETag."""
     told = hashlib.sha256(f"{edgeorch.__version__} {_RENDERING} {table.release}".encode())
     told.update(explain.digest())
-    for kind in registry:
+    for kind in registry.served():
         if (kind.group, kind.version) == (group, version):
             told.update(repr(kind).encode())
             told.update(_own_schema(table, kind))

@@ -90,7 +90,7 @@ def protobuf(registry: kinds.Registry, table: schema.Schema) -> bytes:
 
 
 def _offered(registry: kinds.Registry) -> Iterator[operations.Operation]:
-    for kind in registry:
+    for kind in registry.served():
         yield from operations.of_kind(kind)
 
 

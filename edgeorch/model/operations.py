@@ -111,7 +111,7 @@ class Operation:
 
 
 def of_version(registry: kinds.Registry, group: str, version: str) -> Iterator[Operation]:
-    for kind in registry:
+    for kind in registry.served():
         if (kind.group, kind.version) == (group, version):
             yield from of_kind(kind)
 

@@ -175,11 +175,16 @@ def _body(obj: Object) -> dict[str, Any]:
 
 
 def changed(old: Object, new: Object) -> bool:
-    """Whether storing `new` over `old` would change anything but book-keeping."""
+    """Whether storing `new` over `old` would change anything but the time in its books."""
 
     def told(obj: Object) -> Object:
         meta = obj.get("metadata") or {}
         kept = {k: v for k, v in meta.items() if k not in ("resourceVersion", "managedFields")}
         return {**obj, "metadata": kept}
 
-    return told(old) != told(new)
+    return told(old) != told(new) or _books(old) != _books(new)
+
+
+def _books(obj: Object) -> list[Object]:
+    entries = (obj.get("metadata") or {}).get("managedFields") or ()
+    return [{k: v for k, v in entry.items() if k != "time"} for entry in entries]

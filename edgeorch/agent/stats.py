@@ -1,0 +1,161 @@
+"""What containers and the machine use: CPU and memory, read from the kernel when somebody asks.
+
+Nothing is sampled in the background. CPU is a rate between two samples: the former request's, when
+that is of use, else two a moment apart. Memory is the working set, as kubelet counts it: usage
+without inactive file cache. Sources: cgroups(7), cgroup-v2.rst, proc(5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import pathlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgeorch.core import cgroups, qos
+from edgeorch.model import kinds, views
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from edgeorch.lib import clock as clocks
+    from edgeorch.store.objects import Objects
+
+_CGROUP = pathlib.Path("/sys/fs/cgroup")
+_NODE = ""
+_SHORTEST, _LONGEST = 0.5, 120.0
+"""Seconds that two samples of a rate are apart."""
+_NANO = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """`cpu` in nanoseconds of one core a second, over `window` seconds; `memory` in bytes."""
+
+    cpu: int
+    memory: int
+    window: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    at: float
+    cpu: int
+    memory: int
+
+
+class Stats:
+    def __init__(self, objects: Objects, cgroup_root: str, clock: clocks.Clock) -> None:
+        self._objects = objects
+        self._root = cgroup_root
+        self._clock = clock
+        self._former: dict[str, _Sample] = {}
+        """By cgroup path, of those that still run."""
+
+    async def node(self) -> Usage | None:
+        found = await self._usages({_NODE})
+        return found.get(_NODE)
+
+    async def pods(self, names: set[tuple[str, str]]) -> dict[tuple[str, str], dict[str, Usage]]:
+        """Namespace and name of each pod to the usage of each of its running containers."""
+        groups = {key: self._groups(*key) for key in names}
+        usages = await self._usages({path for group in groups.values() for path in group.values()})
+        found = {}
+        for key, group in groups.items():
+            known = {name: usages[path] for name, path in group.items() if path in usages}
+            if known:
+                found[key] = known
+        return found
+
+    def _groups(self, namespace: str, name: str) -> dict[str, str]:
+        """Names of the pod's running containers to their cgroups."""
+        stored = self._objects.find(kinds.POD.resource, namespace, name)
+        if stored is None:
+            return {}
+        obj, pod = stored.decode(), stored.view(views.Pod)
+        tier = qos.qos_class(pod.spec)
+        above = cgroups.pod_path(self._root, tier, pod.metadata.uid)
+        status = obj.get("status") or {}
+        listed = [
+            *(status.get("containerStatuses") or ()),
+            *(status.get("initContainerStatuses") or ()),
+        ]
+        return {
+            each["name"]: f"{above}/{each['containerID'].rpartition('/')[2]}"
+            for each in listed
+            if (each.get("state") or {}).get("running") and each.get("containerID")
+        }
+
+    async def _usages(self, paths: set[str]) -> dict[str, Usage]:
+        now = await self._sampled(paths)
+        before = {path: self._former[path] for path in paths if path in self._former}
+        if any(not self._useful(before.get(path), sample) for path, sample in now.items()):
+            before = now
+            await asyncio.sleep(_SHORTEST)
+            now = await self._sampled(paths)
+        self._former = {
+            path: sample
+            for path, sample in (self._former | now).items()
+            if self._clock.monotonic() - sample.at < _LONGEST
+        }
+        return {path: _rate(before[path], sample) for path, sample in now.items() if path in before}
+
+    async def _sampled(self, paths: set[str]) -> dict[str, _Sample]:
+        at = self._clock.monotonic()
+        found = await asyncio.to_thread(_read, paths)
+        return {path: dataclasses.replace(sample, at=at) for path, sample in found.items()}
+
+    def _useful(self, before: _Sample | None, now: _Sample) -> bool:
+        return (
+            before is not None
+            and _SHORTEST <= now.at - before.at <= _LONGEST
+            and before.cpu <= now.cpu
+        )
+
+
+def _rate(before: _Sample, now: _Sample) -> Usage:
+    window = max(now.at - before.at, 1e-3)
+    return Usage(int(max(0, now.cpu - before.cpu) / window), now.memory, window)
+
+
+def _read(paths: set[str]) -> Mapping[str, _Sample]:
+    """A cgroup that has gone meanwhile is left out."""
+    v2 = (_CGROUP / "cgroup.controllers").exists()
+    found = {}
+    for path in paths:
+        try:
+            found[path] = _machine() if path == _NODE else _group(path.lstrip("/"), v2=v2)
+        except (OSError, ValueError, KeyError):
+            continue
+    return found
+
+
+def _group(path: str, *, v2: bool) -> _Sample:
+    if v2:
+        folder = _CGROUP / path
+        cpu = _table(folder / "cpu.stat")["usage_usec"] * 1000
+        used, idle = folder / "memory.current", _table(folder / "memory.stat")["inactive_file"]
+    else:
+        cpu = int((_CGROUP / "cpuacct" / path / "cpuacct.usage").read_text())
+        folder = _CGROUP / "memory" / path
+        used = folder / "memory.usage_in_bytes"
+        idle = _table(folder / "memory.stat")["total_inactive_file"]
+    return _Sample(0.0, cpu, max(0, int(used.read_text()) - idle))
+
+
+def _machine() -> _Sample:
+    """All processors but their idle time, and memory that could not be had for the asking."""
+    first = pathlib.Path("/proc/stat").read_text().partition("\n")[0].split()[1:9]
+    user, nice, system, _, _, irq, soft, steal = (int(number) for number in first)
+    ticks = user + nice + system + irq + soft + steal
+    memory = _table(pathlib.Path("/proc/meminfo"))
+    used = (memory["MemTotal:"] - memory["MemAvailable:"]) * 1024
+    return _Sample(0.0, ticks * _NANO // os.sysconf("SC_CLK_TCK"), used)
+
+
+def _table(path: pathlib.Path) -> dict[str, int]:
+    return {
+        words[0]: int(words[1]) for line in path.read_text().splitlines() if (words := line.split())
+    }
