@@ -61,6 +61,15 @@ class NetworkConfig(Section, frozen=True, kw_only=True):
     node_address: str = ""
     """The node's InternalIP; by default the address of the uplink, followed as it changes."""
 
+    load_balancer_pool: list[str] = []
+    """Extra addresses for Services of type LoadBalancer, as CIDRs or first-last; announced by ARP
+    on the uplinks. Empty: they get the device's own addresses."""
+
+    @property
+    def balancer_ranges(self) -> list[tuple[str, str]]:
+        """First and last address of each range, both included. Raises ValueError."""
+        return [_address_range(text) for text in self.load_balancer_pool]
+
     @property
     def node_port_range(self) -> tuple[int, int]:
         """First and last port, both included."""
@@ -228,11 +237,29 @@ def _check_network(network: NetworkConfig) -> None:
         raise ConfigError(
             f'network.node_ports: "{network.node_ports}" is not a range: use 30000-32767'
         )
+    try:
+        _ = network.balancer_ranges
+    except ValueError as error:
+        raise ConfigError(
+            f"network.load_balancer_pool: {error}: write it like 192.168.1.240-192.168.1.250"
+        ) from error
     if network.node_address:
         try:
             ipaddress.IPv4Address(network.node_address)
         except ValueError as error:
             raise ConfigError(f"network.node_address: {error}") from error
+
+
+def _address_range(text: str) -> tuple[str, str]:
+    first, dash, last = (part.strip() for part in text.partition("-"))
+    if dash:
+        low, high = ipaddress.IPv4Address(first), ipaddress.IPv4Address(last)
+        if low > high:
+            raise ValueError(f"{text} ends before it begins")
+        return str(low), str(high)
+    network = ipaddress.IPv4Network(first)
+    edge = 1 if network.prefixlen < 31 else 0
+    return str(network.network_address + edge), str(network.broadcast_address - edge)
 
 
 def _cidr(key: str, text: str) -> ipaddress.IPv4Network:

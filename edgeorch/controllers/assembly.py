@@ -15,6 +15,7 @@ from edgeorch.controllers import (
     garbage,
     job_orphans,
     jobs,
+    load_balancers,
     namespace_contents,
     namespaces,
     replica_sets,
@@ -22,6 +23,7 @@ from edgeorch.controllers import (
     stateful_sets,
     world,
 )
+from edgeorch.core import load_balancing
 from edgeorch.lib import clock as clocks
 from edgeorch.lib import clock_steps
 from edgeorch.store import objects as stores
@@ -44,6 +46,8 @@ def all_controllers(
     node_name: str,
     ca_certificate: str,
     auto_rollback: bool = False,
+    balancer_pool: load_balancing.Pool = load_balancing.NO_POOL,
+    reserved_ports: frozenset[load_balancing.Port] = frozenset(),
 ) -> list[Controller]:
     """`objects` must be loaded. `ca_certificate`: PEM, handed to every namespace."""
     shared = world.World(objects, events, clock, node_name)
@@ -64,5 +68,6 @@ def all_controllers(
         jobs.Jobs(shared),
         job_orphans.JobOrphans(shared),
         cron_jobs.CronJobs(shared, clock_steps.ClockSteps().wait),
+        load_balancers.LoadBalancers(shared, balancer_pool, reserved_ports),
         garbage.Garbage(shared),
     ]

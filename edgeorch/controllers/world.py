@@ -54,6 +54,8 @@ class Selecting(views.View, frozen=True, kw_only=True):
 
 class _ServiceSpec(views.View, frozen=True, kw_only=True):
     selector: dict[str, str] = msgspec.field(default_factory=dict)
+    type: str = ""
+    load_balancer_class: str = ""
 
 
 class Service(views.View, frozen=True, kw_only=True):
@@ -61,6 +63,11 @@ class Service(views.View, frozen=True, kw_only=True):
 
     metadata: pod_facts.Meta
     spec: _ServiceSpec = _ServiceSpec()
+
+    @property
+    def balanced(self) -> bool:
+        """It is ours to give it addresses."""
+        return self.spec.type == "LoadBalancer" and not self.spec.load_balancer_class
 
     def selects(self, labels: dict[str, str]) -> bool:
         return bool(self.spec.selector) and self.spec.selector.items() <= labels.items()
@@ -187,6 +194,10 @@ WAITING: Hashable = ("waiting",)
 """Pods that are on no node yet."""
 
 
+BALANCED: Hashable = ("balanced",)
+"""Services that wait for addresses of a load balancer."""
+
+
 def _pod_keys(pod: pod_facts.PodFacts) -> Iterable[Hashable]:
     meta = pod.metadata
     yield owner_key(pod.controller_uid) if pod.controller_uid else orphan_key(meta.namespace)
@@ -216,6 +227,8 @@ def _workload_keys(found: Selecting) -> Iterable[Hashable]:
 def _service_keys(found: Service) -> Iterable[Hashable]:
     if found.spec.selector:
         yield index.under_selector(found.metadata.namespace, found.spec.selector)
+    if found.balanced:
+        yield BALANCED
 
 
 def slice_key(namespace: str, service: str, managed_by: str) -> tuple[str, str, str]:

@@ -79,6 +79,8 @@ class NodeAddresses:
     mtu: int = DEFAULT_MTU
     uplinks: tuple[str, ...] = ()
     """Interfaces on which clients and replies may come in."""
+    physical: tuple[str, ...] = ()
+    """Of `all`, those on interfaces that no other software has made; the internal one first."""
 
 
 def choose(snapshot: Snapshot, fixed: str = "") -> NodeAddresses:
@@ -96,12 +98,15 @@ def choose(snapshot: Snapshot, fixed: str = "") -> NodeAddresses:
     link = snapshot.links[chosen.index] if chosen is not None else None
     if default is not None:
         link = snapshot.links.get(default.interface, link)
+    physical = [a.ip for a in ordered if not _rank(snapshot.links[a.index])[0]]
+    internal = fixed or (chosen.ip if chosen is not None else "")
     uplinks = dict.fromkeys(snapshot.links[address.index].name for address in ordered)
     return NodeAddresses(
-        internal=fixed or (chosen.ip if chosen is not None else ""),
+        internal=internal,
         all=tuple(dict.fromkeys(address.ip for address in ordered)),
         mtu=link.mtu if link is not None else DEFAULT_MTU,
         uplinks=tuple(uplinks),
+        physical=tuple(dict.fromkeys([*([internal] if internal else []), *physical])),
     )
 
 

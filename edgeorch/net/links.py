@@ -125,6 +125,19 @@ class Links:
         await self._ipr.link("set", index=index, state="up")
         return int(index)
 
+    async def hold_addresses(self, bridge: int, gateway: str, wanted: frozenset[str]) -> set[str]:
+        """Extra addresses of the device, kept on the bridge; those that are new.
+
+        The kernel answers ARP for every address of its own on every interface (arp_ignore 0 in
+        ip-sysctl), so they need not be where the packets come in.
+        """
+        held = await self._addresses_of(bridge) - {gateway}
+        for address in held - wanted:
+            await self._ipr.addr("del", index=bridge, address=address, prefixlen=32)
+        for address in wanted - held:
+            await self._ipr.addr("add", index=bridge, address=address, prefixlen=32)
+        return set(wanted - held)
+
     async def remove_bridge(self, name: str) -> None:
         """Only if it is ours. Its routes and port memberships go with it."""
         link = await self._link(name)

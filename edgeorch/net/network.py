@@ -24,7 +24,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from edgeorch.core import ipam, service_table
 from edgeorch.lib import backoff, json
-from edgeorch.net import addresses, files, links, netns, nft, sysctl
+from edgeorch.net import addresses, announce, files, links, netns, nft, sysctl
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +84,7 @@ class Network:
         self._bridge = 0
         self._addresses = addresses.NodeAddresses()
         self._sandboxes: dict[str, Sandbox] = {}
+        self._extra: frozenset[str] | None = None
         self._routed: frozenset[str] = frozenset()
         self._trouble: str | None = "not started"
         self._recovered = False
@@ -170,6 +171,12 @@ class Network:
     def sandboxes(self) -> dict[str, Sandbox]:
         """By pod uid; those of a former process are in it once `start` is through."""
         return dict(self._sandboxes)
+
+    def hold(self, extra: frozenset[str]) -> None:
+        """The device has these addresses too from now on, and says so to its neighbours."""
+        if extra != self._extra:
+            self._extra = extra
+            self._wake.set()
 
     # --- pods -----------------------------------------------------------------------------------
 
@@ -288,6 +295,7 @@ class Network:
         snapshot = await self._links.snapshot(self._settings.bridge)
         found = addresses.choose(snapshot, self._settings.node_address)
         await self._mend_bridge(snapshot, found.mtu)
+        await self._hold_extra(found.uplinks)
         await asyncio.to_thread(self._open_forwarding, found.uplinks)
         await self._mend_table()
         if not self._recovered:
@@ -310,6 +318,15 @@ class Network:
         if not sound:
             for sandbox in self._sandboxes.values():
                 await self._reconnect(sandbox)
+
+    async def _hold_extra(self, uplinks: tuple[str, ...]) -> None:
+        """Nothing is taken away before it is known which are wanted."""
+        if self._extra is None:
+            return
+        added = await self._links.hold_addresses(self._bridge, self.gateway, self._extra)
+        if added:
+            log.info("Took the addresses %s", ", ".join(sorted(added)))
+            await asyncio.to_thread(announce.announce, uplinks, sorted(added))
 
     def _refuse_overlap(self, snapshot: addresses.Snapshot) -> None:
         for key in ("pod_cidr", "service_cidr"):

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from edgeorch.core import pod_facts, service_rules
 from edgeorch.model import views
+from edgeorch.proxy import health_ports
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +99,19 @@ def _ranges(service: views.Service) -> Iterator[str]:
             yield str(ipaddress.ip_network(text.strip(), strict=False))
         except ValueError:
             log.warning("Ignoring %r, which is not a range of addresses", text)
+
+
+def health_check(
+    service: views.Service, slices: list[Backends]
+) -> tuple[int, health_ports.Check] | None:
+    """The port of a Service that tells balancers elsewhere whether it has endpoints here."""
+    spec = service.spec
+    if not spec.health_check_node_port or spec.external_traffic_policy != "Local":
+        return None
+    listed = (e for backend in slices for endpoints in backend.values() for e in endpoints)
+    count = len({e.ip for e in listed if e.node_local and e.ready and not e.terminating})
+    meta = service.metadata
+    return spec.health_check_node_port, health_ports.Check(meta.namespace, meta.name, count)
 
 
 def host_ports(pod: pod_facts.PodFacts) -> Iterator[service_rules.HostPort]:

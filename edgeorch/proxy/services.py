@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,7 +19,7 @@ from edgeorch.core import pod_facts, service_rules
 from edgeorch.lib import backoff, tasks
 from edgeorch.model import kinds, views
 from edgeorch.net import conntrack, network, nft
-from edgeorch.proxy import reading
+from edgeorch.proxy import health_ports, reading
 from edgeorch.store import objects, stored, watch
 
 log = logging.getLogger(__name__)
@@ -60,8 +60,13 @@ class ServiceProxy:
         net: network.Network,
         node_name: str,
         settled: asyncio.Event | None = None,
+        pool: Container[str] = frozenset(),
     ) -> None:
-        """`settled` is set once EndpointSlices have been made anew from adopted pods."""
+        """`settled` is set once EndpointSlices have been made anew from adopted pods. `pool`: the
+        addresses that the device takes when a load balancer has them."""
+        self._pool = pool
+        self._health_ports = health_ports.HealthPorts()
+        self._checks: dict[Owner, tuple[int, health_ports.Check]] = {}
         self._settled = settled
         self._store = store
         self._net = net
@@ -108,6 +113,12 @@ class ServiceProxy:
         self._list(SERVICES, self._service_seen)
         self._list(PODS, self._pod_seen)
         self._news.set()
+        try:
+            await self._run_loops()
+        finally:
+            self._health_ports.close()
+
+    async def _run_loops(self) -> None:
         async with asyncio.TaskGroup() as group:
             for resource, follow in (
                 (SERVICES, self._service_seen),
@@ -264,12 +275,27 @@ class ServiceProxy:
             if text:
                 await self._apply_text(state, text)
         await self._forget_flows(former)
+        await self._take_doors()
+
+    async def _take_doors(self) -> None:
+        """What Services want of the device beside rules: addresses of the pool, health checks."""
+        ports = [port for items in self._items.values() for port in items.values()]
+        balancers = {
+            ip
+            for port in ports
+            if isinstance(port, service_rules.ServicePort)
+            for ip in port.lb_ips
+            if ip in self._pool
+        }
+        self._net.hold(frozenset(balancers))
+        await self._health_ports.serve(dict(self._checks.values()))
 
     def _read(self, owners: Iterable[Owner]) -> dict[service_rules.Key, service_rules.Item | None]:
         """Bring `_items` up to date; what has changed, None for what is gone."""
         changes: dict[service_rules.Key, service_rules.Item | None] = {}
         for owner in owners:
             former = self._items.pop(owner, {})
+            self._checks.pop(owner, None)
             wanted = {port.key: port for port in self._wanted(owner)}
             if wanted:
                 self._items[owner] = wanted
@@ -286,7 +312,11 @@ class ServiceProxy:
             yield from reading.host_ports(found.view(pod_facts.PodFacts))
             return
         slices = [self._slices[key].backends for key in sorted(self._by_service.get(name, ()))]
-        yield from reading.service_ports(found.view(views.Service), slices)
+        service = found.view(views.Service)
+        check = reading.health_check(service, slices)
+        if check is not None:
+            self._checks[owner] = check
+        yield from reading.service_ports(service, slices)
 
     async def _apply_text(self, state: service_rules.State, text: str) -> None:
         try:
