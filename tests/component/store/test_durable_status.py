@@ -1,0 +1,35 @@
+"""A status that counts something is on the medium when its writer goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import pathlib
+
+from edgeorch.lib import clock as clocks
+from edgeorch.lib import tasks
+from edgeorch.model import kinds
+from edgeorch.store import database, objects
+from tests.component.store.conftest import Object, namespace, pod
+
+
+def failed(obj: Object) -> Object:
+    return {**obj, "status": {**obj["status"], "phase": "Failed"}}
+
+
+async def test_a_durable_status_outlives_a_kill(tmp_path: pathlib.Path) -> None:
+    """Nothing is closed or written down late, as when the process is killed."""
+    db = database.Database(tmp_path / "state.db")
+    await db.open()
+    store = objects.Objects(db, kinds.Registry(), clocks.SystemClock())
+    await store.load()
+    writer = asyncio.ensure_future(db.run())
+    await store.create("namespaces", namespace("default"))
+    for name in ("kept", "lost"):
+        await store.create("pods", pod(name))
+    await store.update("pods", "default", "kept", failed, subresource="status", durable=True)
+    await store.update("pods", "default", "lost", failed, subresource="status")
+    rows = {row.name: row.body for row in await db.rows()}
+    await tasks.cancel_and_wait(writer)
+    await db.close()
+    assert b'"Failed"' in (rows["kept"] or b"")
+    assert b'"Failed"' not in (rows["lost"] or b"")
