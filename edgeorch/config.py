@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import math
 import pathlib
 import re
 import socket
@@ -131,7 +132,7 @@ def load(path: pathlib.Path | None) -> Config:
         text = chosen.read_text()
     except FileNotFoundError:
         if path is None:
-            return Config()
+            return parse("")
         raise ConfigError(f"cannot read {chosen}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {chosen}: {error}") from error
@@ -150,7 +151,7 @@ def parse(text: str) -> Config:
     except yaml.YAMLError as error:
         raise ConfigError(f"not valid YAML: {error}") from error
     if document is None:
-        return Config()
+        document = {}
     if not isinstance(document, dict):
         raise ConfigError("the file must hold keys and values, like `log_level: info`")
     try:
@@ -186,6 +187,9 @@ def _known_keys() -> list[str]:
     return found
 
 
+_MIN_LOG_BYTES = 4096
+_MIN_LOG_FILES = 2
+"""As the kubelet's containerLogMaxFiles: the one written and one before it."""
 _NODE_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 
@@ -206,8 +210,15 @@ def _check(config: Config) -> None:
         raise ConfigError(f'dns.domain: "{config.dns.domain}" is not a domain: use cluster.local')
     if config.node.max_pods < 1:
         raise ConfigError(f"node.max_pods: {config.node.max_pods} is not possible: use 1 or more")
-    if config.pods.crash_loop_ceiling < 1:
-        raise ConfigError("pods.crash_loop_ceiling: use 1 second or more")
+    if config.api.port == config.health.port:
+        raise ConfigError(f"health.port: {config.health.port} is api.port too: choose another")
+    for key, address in (
+        ("api.address", config.api.address),
+        ("health.address", config.health.address),
+    ):
+        _address(key, address)
+    _check_labels(config.node.labels)
+    _check_pods(config.pods)
     paths = {
         "data_dir": config.data_dir,
         "run_dir": config.run_dir,
@@ -219,6 +230,37 @@ def _check(config: Config) -> None:
         if not path.startswith("/"):
             raise ConfigError(f"{key}: must be an absolute path, like /var/lib/edgeorch")
     _check_network(config.network)
+
+
+def _check_pods(pods: PodsConfig) -> None:
+    # Written so that not-a-number fails too.
+    if not 1 <= pods.crash_loop_ceiling < math.inf:
+        raise ConfigError("pods.crash_loop_ceiling: use 1 second or more")
+    if pods.log_max_bytes < _MIN_LOG_BYTES:
+        raise ConfigError(f"pods.log_max_bytes: use {_MIN_LOG_BYTES} or more")
+    if pods.log_max_files < _MIN_LOG_FILES:
+        raise ConfigError(f"pods.log_max_files: use {_MIN_LOG_FILES} or more")
+
+
+_LABEL = r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)"
+_LABEL_KEY = re.compile(rf"([a-z0-9]([-a-z0-9.]{{0,251}}[a-z0-9])?/)?{_LABEL}")
+_LABEL_VALUE = re.compile(rf"{_LABEL}?")
+
+
+def _check_labels(labels: dict[str, str]) -> None:
+    for key, value in labels.items():
+        if not _LABEL_KEY.fullmatch(key) or not _LABEL_VALUE.fullmatch(value):
+            raise ConfigError(
+                f'node.labels: "{key}: {value}" is not a label: use letters, digits, "-", "_", ".", '
+                "up to 63"
+            )
+
+
+def _address(key: str, text: str) -> None:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError as error:
+        raise ConfigError(f"{key}: {error}: use 0.0.0.0 for all of the device's") from error
 
 
 def _check_network(network: NetworkConfig) -> None:

@@ -30,6 +30,14 @@ def test_values_are_taken_and_the_rest_keeps_its_default() -> None:
         pytest.param("colour: red", 'unknown key "colour"', id="unknown"),
         pytest.param("api: {port: x}", "api.port: expected `int`, got `str`", id="type"),
         pytest.param("api: {port: 70000}", "api.port: 70000 is not a port", id="port"),
+        pytest.param("api: {port: 10248}", "health.port: 10248 is api.port too", id="one port"),
+        pytest.param("api: {address: here}", "api.address: 'here'", id="address"),
+        pytest.param("health: {address: 0.0.0.300}", "health.address:", id="health address"),
+        pytest.param('node: {labels: {"a b": c}}', "node.labels:", id="label key"),
+        pytest.param("node: {labels: {a: b c}}", "node.labels:", id="label value"),
+        pytest.param("pods: {crash_loop_ceiling: .nan}", "pods.crash_loop_ceiling", id="nan"),
+        pytest.param("pods: {log_max_bytes: -1}", "pods.log_max_bytes", id="log bytes"),
+        pytest.param("pods: {log_max_files: 0}", "pods.log_max_files", id="log files"),
         pytest.param("network: {pod_cidr: 10.0.0.0/99}", "network.pod_cidr:", id="cidr"),
         pytest.param("network: {pod_cidr: 10.0.0.0/30}", "prefix length", id="cidr-too-small"),
         pytest.param(
@@ -62,3 +70,14 @@ def test_an_error_names_the_file(tmp_path: pathlib.Path) -> None:
     path.write_text("foo: 1")
     with pytest.raises(config.ConfigError, match=r"config\.yaml: unknown key"):
         config.load(path)
+
+
+def test_a_host_name_that_is_no_node_name_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "my_pi")
+    with pytest.raises(config.ConfigError, match=r'node\.name: "my_pi"'):
+        config.parse("")
+
+
+def test_labels_of_the_node_may_have_a_prefix_and_no_value() -> None:
+    found = config.parse('node: {labels: {example.org/site: "", zone: Attic_1}}')
+    assert found.node.labels == {"example.org/site": "", "zone": "Attic_1"}
