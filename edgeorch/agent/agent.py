@@ -189,6 +189,7 @@ class Agent:
                 self._group = group
                 group.create_task(tasks.supervise("observer", self.observer.run))
                 group.create_task(tasks.supervise("node", self._node.run))
+                group.create_task(tasks.supervise("node guard", self._node.guard))
                 await self.observer.listed.wait()
                 await self._tidy_runtime()
                 group.create_task(tasks.supervise("pods", self._follow_pods))

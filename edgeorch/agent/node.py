@@ -17,6 +17,7 @@ from edgeorch.lib import cgroupfs
 from edgeorch.lib import clock as clocks
 from edgeorch.model import errors, kinds, release
 from edgeorch.runtime import errors as runtime_errors
+from edgeorch.store import watch
 
 if TYPE_CHECKING:
     from edgeorch.agent import machine, ports
@@ -74,6 +75,21 @@ class NodeKeeper:
                     await asyncio.sleep(_SETTLE)
             except TimeoutError:
                 pass
+
+    async def guard(self) -> None:
+        """For ever: a node that somebody deletes comes back at once, lest no pod finds a place."""
+        while True:
+            try:
+                async with self._objects.watch(kinds.NODE.resource) as changes:
+                    self.look()
+                    async for batch in changes:
+                        if any(self._is_own_end(event) for event in batch):
+                            self.look()
+            except watch.Expired:
+                continue
+
+    def _is_own_end(self, event: watch.Event) -> bool:
+        return event.type == watch.DELETED and event.stored.name == self._settings.node_name
 
     async def _register(self) -> None:
         name = self._settings.node_name
