@@ -63,7 +63,9 @@ async def test_a_job_completes_and_counts_each_pod_once(device: Device) -> None:
     assert condition(done, "SuccessCriteriaMet") is not None
     assert len(pods(device)) == 3
     assert not any(job_pods.FINALIZER in str(pod["metadata"]) for pod in pods(device))
-    assert device.messages("Completed") == ["Job completed"]
+    # The event follows the status.
+    said = await device.until(lambda: device.messages("Completed"), "the event")
+    assert said == ["Job completed"]
 
 
 async def test_indexes_run_once_each(device: Device) -> None:
