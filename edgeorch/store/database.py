@@ -75,6 +75,8 @@ class Database:
         """Raises StorageError when the file cannot be used."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # Secrets are in it. The files beside it (-wal, -shm) take over its mode.
+            self._path.touch(mode=0o600)
             self._connection = await aiosqlite.connect(self._path, isolation_level=None)
             await self._connection.execute("PRAGMA journal_mode=WAL")
             await self._connection.execute("PRAGMA synchronous=FULL")

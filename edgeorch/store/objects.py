@@ -109,7 +109,7 @@ class Objects:
                 )
                 continue
             if row.body is not None:
-                obj = json.decode(row.body)
+                obj = _read(row, row.body)
                 held[row.namespace, row.name] = self._stamp(
                     row.resource, row.namespace, row.name, obj
                 )
@@ -424,6 +424,16 @@ def _is_derived(kind: Kind, obj: Object | None, old: Stored | None) -> bool:
     found = obj if obj is not None else (old.decode() if old is not None else {})
     label, value = marker
     return bool((found["metadata"].get("labels") or {}).get(label) == value)
+
+
+def _read(row: database.Row, body: bytes) -> Object:
+    """Raises StorageError. Going on without the object would end what it stands for."""
+    try:
+        found: Object = json.decode(body)
+    except ValueError as error:
+        what = f"{row.resource} {row.namespace}/{row.name}"
+        raise database.StorageError(f"cannot read {what}: it is damaged: {error}") from error
+    return found
 
 
 def _at_rest(obj: Object) -> bytes:

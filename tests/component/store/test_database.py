@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from edgeorch.lib import clock as clocks
 from edgeorch.lib import tasks
-from edgeorch.store import database
+from edgeorch.model import kinds
+from edgeorch.store import database, objects
 
 
 @contextlib.asynccontextmanager
@@ -67,3 +69,19 @@ async def read_all(path: pathlib.Path) -> None:
     async with opened(path) as db:
         await db.number("reserved_version")
         await db.rows()
+
+
+async def test_a_damaged_object_is_a_storage_error(tmp_path: pathlib.Path) -> None:
+    async with opened(tmp_path / "state.db") as db:
+        await db.submit([row("broken", b'{"metadata"')], lambda: None)
+        store = objects.Objects(db, kinds.Registry(), clocks.SystemClock())
+        with pytest.raises(database.StorageError, match="configmaps default/broken"):
+            await store.load()
+
+
+async def test_only_the_owner_reads_the_file(tmp_path: pathlib.Path) -> None:
+    async with opened(tmp_path / "state.db") as db:
+        await db.submit([row("secret")], lambda: None)
+        modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes
+    assert set(modes.values()) == {0o600}, modes
