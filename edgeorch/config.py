@@ -251,8 +251,8 @@ def _check_labels(labels: dict[str, str]) -> None:
     for key, value in labels.items():
         if not _LABEL_KEY.fullmatch(key) or not _LABEL_VALUE.fullmatch(value):
             raise ConfigError(
-                f'node.labels: "{key}: {value}" is not a label: use letters, digits, "-", "_", ".", '
-                "up to 63"
+                f'node.labels: "{key}: {value}" is not a label: use up to 63 letters, '
+                'digits, "-", "_" and "."'
             )
 
 
