@@ -30,7 +30,7 @@ from edgeorch.store import watch as watches
 from edgeorch.store.stored import Stored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from edgeorch.model.kinds import Kind, Object
 
@@ -131,16 +131,26 @@ class Objects:
             await self.write_dirty()
 
     async def write_dirty(self) -> None:
+        """What the medium refuses stays due."""
         self._dirtied.clear()
         keys, self._dirty = self._dirty, set()
         rows = []
-        for resource, namespace, name in keys:
+        for key in keys:
+            resource, namespace, name = key
             stored = self._objects[resource].get((namespace, name))
-            if stored is not None and (resource, namespace, name) not in self._inflight:
-                rows.append(database.Row(resource, namespace, name, _at_rest(stored.decode())))
+            if key in self._inflight:
+                self._due([key])  # Its own commit settles it, if it goes well.
+            elif stored is not None:
+                rows.append(database.Row(*key, _at_rest(stored.decode())))
         if rows:
-            self._db.submit(rows, lambda: None)
+            written = self._db.submit(rows, lambda: None)
             await self._db.flush()
+            if written.exception() is not None:
+                self._due((row.resource, row.namespace, row.name) for row in rows)
+
+    def _due(self, keys: Iterable[tuple[str, str, str]]) -> None:
+        self._dirty.update(keys)
+        self._dirtied.set()
 
     def allocate_with(self, resource: str, allocator: Allocator) -> None:
         self._allocators[resource] = allocator
@@ -323,8 +333,7 @@ class Objects:
         if volatile or not durable:
             stored = self._publish(kind, new, old, (namespace, name))
             if not volatile:
-                self._dirty.add((kind.resource, namespace, name))
-                self._dirtied.set()
+                self._due([(kind.resource, namespace, name)])
         else:
             stored = await self._commit(kind, new, old, (namespace, name), allocator, before)
         if allocator is not None:

@@ -14,6 +14,8 @@ from edgeorch.lib import tasks
 from edgeorch.model import kinds
 from edgeorch.store import database, objects
 
+LATER = {"type": "Later", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+
 
 @contextlib.asynccontextmanager
 async def opened(path: pathlib.Path) -> AsyncIterator[database.Database]:
@@ -85,3 +87,25 @@ async def test_only_the_owner_reads_the_file(tmp_path: pathlib.Path) -> None:
         modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
     assert modes
     assert set(modes.values()) == {0o600}, modes
+
+
+async def test_a_status_that_the_medium_refused_is_written_once_it_can(
+    tmp_path: pathlib.Path,
+) -> None:
+    def named(obj: kinds.Object) -> kinds.Object:
+        return {**obj, "status": {"phase": "Active", "conditions": [LATER]}}
+
+    async with opened(tmp_path / "state.db") as db:
+        store = objects.Objects(db, kinds.Registry(), clocks.SystemClock())
+        await store.load()
+        meta = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}}
+        await store.create("namespaces", meta)
+        await store.update_status("namespaces", "", "default", named)
+        await db._db.execute("PRAGMA query_only=ON")
+        await store.write_dirty()
+        refused = db.failure
+        assert refused
+        await db._db.execute("PRAGMA query_only=OFF")
+        await store.write_dirty()
+        assert db.failure is None
+        assert b"Later" in next(row.body for row in await db.rows() if row.body)
