@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import AsyncIterator, Callable, Mapping
 
+    from edgeorch.core import pod_bandwidth
     from edgeorch.net import addresses
     from edgeorch.net import network as networks
     from edgeorch.runtime import containers as records
@@ -91,7 +92,9 @@ class Puller(Protocol):
 
 
 class Network(Protocol):
-    async def attach(self, uid: str, pod_key: str) -> networks.Sandbox: ...
+    async def attach(
+        self, uid: str, pod_key: str, bandwidth: pod_bandwidth.Bandwidth
+    ) -> networks.Sandbox: ...
 
     async def detach(self, uid: str) -> None: ...
 

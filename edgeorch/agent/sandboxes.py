@@ -14,7 +14,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from edgeorch.agent import linux, machine
-from edgeorch.core import cgroups, pod_files, qos
+from edgeorch.core import cgroups, pod_bandwidth, pod_files, qos
 from edgeorch.core.observed import Sandbox
 from edgeorch.lib import json
 
@@ -68,6 +68,7 @@ class Sandboxes:
     async def ensure(self, pod: views.Pod, token: str) -> Sandbox:
         """Raises OSError, NetworkError."""
         meta = pod.metadata
+        bandwidth = _bandwidth(pod)
         files = asyncio.to_thread(self._make_files, pod)
         ip = ""
         if pod.spec.host_network:
@@ -76,7 +77,7 @@ class Sandboxes:
             async with asyncio.TaskGroup() as together:
                 together.create_task(files)
                 attached = together.create_task(
-                    self._network.attach(meta.uid, f"{meta.namespace}/{meta.name}")
+                    self._network.attach(meta.uid, f"{meta.namespace}/{meta.name}", bandwidth)
                 )
             ip = attached.result().ip
         await asyncio.to_thread(self._complete, pod, ip, token)
@@ -142,3 +143,10 @@ class Sandboxes:
             shutil.rmtree(folder)
         for tier in (qos.GUARANTEED, qos.BURSTABLE, qos.BEST_EFFORT):
             self._groups.remove(cgroups.pod_path(self._settings.cgroup_root, tier, uid))
+
+
+def _bandwidth(pod: views.Pod) -> pod_bandwidth.Bandwidth:
+    try:
+        return pod_bandwidth.limits(pod.metadata.annotations or {})
+    except ValueError as error:
+        raise OSError(str(error)) from error

@@ -24,6 +24,7 @@ from typing import Any
 from pyroute2.iproute.linux import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from edgeorch.core import pod_bandwidth
 from edgeorch.net import addresses, netns
 
 ALIAS = "edgeorch"
@@ -35,6 +36,12 @@ POD_INTERFACE = "eth0"
 SCOPE_LINK = 253
 SCOPE_NOWHERE = 255
 HAIRPIN_ON = 1
+
+MIN_BURST, MAX_BURST = 1 << 16, 1 << 28
+"""Bytes that may pass at once: the largest segment of a pod, and what fits the kernel's field."""
+BURST_SECONDS = 0.05
+SHAPE_LATENCY = "25ms"
+"""What waits longer is dropped; the bandwidth plugin's value."""
 
 
 class LinkClash(Exception):
@@ -163,7 +170,15 @@ class Links:
     # --- pods -----------------------------------------------------------------------------------
 
     async def add_pod(
-        self, *, uid: str, pin: pathlib.Path, bridge: int, ip: str, gateway: str, mtu: int
+        self,
+        *,
+        uid: str,
+        pin: pathlib.Path,
+        bridge: int,
+        ip: str,
+        gateway: str,
+        mtu: int,
+        bandwidth: pod_bandwidth.Bandwidth,
     ) -> None:
         """Give the namespace its interface, address and routes. The name must be free."""
         name = host_name(uid)
@@ -181,10 +196,13 @@ class Links:
         finally:
             os.close(inside_fd)
         await self.connect_pod(name, bridge, ip, gateway)
+        # What leaves the host's end is what the pod receives, and the other way round.
+        await _shape(self._ipr, name, bandwidth.ingress)
         inside_socket = netns.run_in(pin, _route_socket)
         inside = AsyncIPRoute(use_socket=inside_socket)
         try:
             await _configure_inside(inside, ip, gateway)
+            await _shape(inside, POD_INTERFACE, bandwidth.egress)
         finally:
             inside.close()
             inside_socket.close()
@@ -319,3 +337,15 @@ async def _configure_inside(inside: Any, ip: str, gateway: str) -> None:
     await inside.addr("add", index=interface, address=ip, prefixlen=32)
     await inside.route("add", dst=f"{gateway}/32", oif=interface, scope=SCOPE_LINK)
     await inside.route("add", dst="default", gateway=gateway, oif=interface)
+
+
+async def _shape(ipr: Any, interface: str, bits_per_second: int) -> None:
+    """A token bucket (tc-tbf(8)) on what the interface sends; 0 leaves it alone."""
+    if not bits_per_second:
+        return
+    rate = min(bits_per_second // 8, 0xFFFFFFFF)
+    index = (await ipr.link("get", ifname=interface))[0]["index"]
+    burst = min(max(MIN_BURST, int(rate * BURST_SECONDS)), MAX_BURST)
+    await ipr.tc(
+        "add", "tbf", index=index, handle=0x10000, rate=rate, burst=burst, latency=SHAPE_LATENCY
+    )

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from pyroute2.netlink.exceptions import NetlinkError
 
-from edgeorch.core import ipam, service_table
+from edgeorch.core import ipam, pod_bandwidth, service_table
 from edgeorch.lib import backoff, json
 from edgeorch.net import addresses, announce, files, links, netns, nft, sysctl
 
@@ -58,6 +58,7 @@ class Sandbox:
     ip: str
     netns_path: str
     host_ifname: str
+    bandwidth: pod_bandwidth.Bandwidth = pod_bandwidth.UNLIMITED
 
 
 class Network:
@@ -180,7 +181,12 @@ class Network:
 
     # --- pods -----------------------------------------------------------------------------------
 
-    async def attach(self, uid: str, pod_key: str) -> Sandbox:
+    async def attach(
+        self,
+        uid: str,
+        pod_key: str,
+        bandwidth: pod_bandwidth.Bandwidth = pod_bandwidth.UNLIMITED,
+    ) -> Sandbox:
         """The pod's network; what an interrupted attach left is cleared away first.
 
         Raises NetworkError.
@@ -192,7 +198,7 @@ class Network:
             raise NetworkError(f"cannot attach {pod_key}: {self._trouble}")
         ip = self._take_address(pod_key)
         pin = self._pins / uid
-        sandbox = Sandbox(uid, pod_key, ip, str(pin), links.host_name(uid))
+        sandbox = Sandbox(uid, pod_key, ip, str(pin), links.host_name(uid), bandwidth)
         try:
             await self._links.remove_link(sandbox.host_ifname)
             await asyncio.to_thread(netns.create, pin)
@@ -224,6 +230,7 @@ class Network:
             ip=sandbox.ip,
             gateway=self.gateway,
             mtu=self._addresses.mtu,
+            bandwidth=sandbox.bandwidth,
         )
 
     async def _undo(self, sandbox: Sandbox) -> None:
