@@ -35,12 +35,17 @@ def shown(kind: Kind, stored: Object) -> Object:
 
 def stored(kind: Kind, obj: Object, into: Kind) -> Object:
     """What is to be stored, as `into`, for an object in the form of the view `kind`."""
+    found = unviewed(kind, obj)
+    return {**found, "apiVersion": into.api_version, "kind": into.kind}
+
+
+def unviewed(kind: Kind, obj: Object) -> Object:
+    """The fields as they are stored."""
     if kind.resource == "events.events.k8s.io":
         found = {_STORED_EVENT_FIELDS.get(name, name): value for name, value in obj.items()}
         found.setdefault("involvedObject", {})
-    else:
-        found = _autoscaler_v2(obj)
-    return {**found, "apiVersion": into.api_version, "kind": into.kind}
+        return found
+    return _autoscaler_v2(obj)
 
 
 def _event(stored_event: Object) -> Object:

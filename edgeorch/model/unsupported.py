@@ -38,6 +38,16 @@ _TEMPLATES: dict[tuple[type[views.View], str], type[views.View]] = {
     (workloads.ReplicationControllerSpec, "template"): views.Pod,
     (batch.JobSpec, "template"): views.Pod,
 }
+# Kinds that are kept for those who read them; nothing on the device follows them.
+_INERT = frozenset(
+    kind.resource
+    for kind in (
+        kinds.INGRESS, kinds.INGRESS_CLASS, kinds.NETWORK_POLICY, kinds.AUTOSCALER,
+        kinds.LIMIT_RANGE, kinds.RESOURCE_QUOTA, kinds.PRIORITY_CLASS, kinds.RUNTIME_CLASS,
+        kinds.STORAGE_CLASS, kinds.PERSISTENT_VOLUME, kinds.CSI_DRIVER, kinds.CSI_NODE,
+        kinds.ROLE, kinds.ROLE_BINDING, kinds.CLUSTER_ROLE, kinds.CLUSTER_ROLE_BINDING,
+    )
+)  # fmt: skip
 _OUTSIDE = frozenset({"apiVersion", "kind", "metadata", "status"})
 # Set by the system, by defaults, or without meaning on one device that has one scheduler.
 _ANYWAY: dict[str, tuple[Any, ...]] = {
@@ -59,6 +69,8 @@ _ANYWAY: dict[str, tuple[Any, ...]] = {
 
 def ignored(kind: kinds.Kind, obj: kinds.Object) -> list[str]:
     """Paths of the fields of `obj` that edgeorch stores and serves but does not act on."""
+    if kind.resource in _INERT:
+        return [kind.kind]
     view = _VIEWS.get(kind.resource)
     if view is None:
         return []
@@ -68,7 +80,8 @@ def ignored(kind: kinds.Kind, obj: kinds.Object) -> list[str]:
 
 
 def warning(path: str) -> str:
-    return f"{path}: kept, but edgeorch does not act on this field"
+    what = "kind" if path[:1].isupper() else "field"
+    return f"{path}: kept, but edgeorch does not act on this {what}"
 
 
 def _walk(value: dict[str, Any], view: type[views.View], path: str, found: list[str]) -> None:

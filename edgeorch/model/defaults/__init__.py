@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgeorch.model import kinds
-from edgeorch.model.defaults import batch, controllers, core, pods, services, workloads
+from edgeorch.model.defaults import batch, controllers, core, pods, services, stored, workloads
 from edgeorch.model.kinds import Object
 
 admit_pod = pods.admit
@@ -33,10 +33,19 @@ _RULES: dict[str, Callable[[Object], None]] = {
     "nodes": core.node,
     "secrets": core.secret,
     "events": core.event,
+    "horizontalpodautoscalers.autoscaling": stored.autoscaler,
+    "networkpolicies.networking.k8s.io": stored.network_policy,
+    "rolebindings.rbac.authorization.k8s.io": stored.role_binding,
+    "clusterrolebindings.rbac.authorization.k8s.io": stored.role_binding,
+    "priorityclasses.scheduling.k8s.io": stored.priority_class,
+    "storageclasses.storage.k8s.io": stored.storage_class,
+    "persistentvolumes": stored.volume,
+    "limitranges": stored.limit_range,
+    "podtemplates": stored.pod_template,
 }
 
 
 def apply(kind: kinds.Kind, obj: Object) -> None:
-    rule = _RULES.get(kind.resource)
+    rule = _RULES.get(kind.resource) if not kind.view_of else None
     if rule is not None:
         rule(obj)

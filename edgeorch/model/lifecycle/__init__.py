@@ -73,7 +73,7 @@ def prepare_create(
                 meta["labels"] = dict(labels)
         case "services":
             new["status"] = {"loadBalancer": {}}
-        case "persistentvolumeclaims":
+        case "persistentvolumeclaims" | "persistentvolumes":
             new["status"] = {"phase": "Pending"}
         case "namespaces":
             new["status"] = {"phase": "Active"}

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from edgeorch.model import kinds
+from edgeorch.model import conversion, kinds
 from edgeorch.model.kinds import Object
-from edgeorch.model.tables import batch, controllers, core, pods, services, workloads
+from edgeorch.model.tables import batch, controllers, core, pods, services, stored, workloads
 from edgeorch.model.tables.ages import human_duration, since
 from edgeorch.model.tables.columns import CREATED, NAME, Column
 
@@ -51,6 +51,22 @@ _PRINTERS: dict[str, tuple[tuple[Column, ...], Row]] = {
     "secrets": (core.SECRET, core.secret),
     "serviceaccounts": (core.SERVICE_ACCOUNT, core.service_account),
     "events": (core.EVENT, core.event),
+    "ingresses.networking.k8s.io": (stored.INGRESS, stored.ingress),
+    "ingressclasses.networking.k8s.io": (stored.INGRESS_CLASS, stored.ingress_class),
+    "networkpolicies.networking.k8s.io": (stored.NETWORK_POLICY, stored.network_policy),
+    "leases.coordination.k8s.io": (stored.LEASE, stored.lease),
+    "priorityclasses.scheduling.k8s.io": (stored.PRIORITY_CLASS, stored.priority_class),
+    "runtimeclasses.node.k8s.io": (stored.RUNTIME_CLASS, stored.runtime_class),
+    "resourcequotas": (stored.QUOTA, stored.quota),
+    "limitranges": (stored.PLAIN, stored.plain),
+    "roles.rbac.authorization.k8s.io": (stored.PLAIN, stored.plain),
+    "clusterroles.rbac.authorization.k8s.io": (stored.PLAIN, stored.plain),
+    "rolebindings.rbac.authorization.k8s.io": (stored.BINDING, stored.binding),
+    "clusterrolebindings.rbac.authorization.k8s.io": (stored.BINDING, stored.binding),
+    "storageclasses.storage.k8s.io": (stored.STORAGE_CLASS, stored.storage_class),
+    "persistentvolumes": (stored.VOLUME, stored.volume),
+    "podtemplates": (stored.TEMPLATE, stored.template),
+    "horizontalpodautoscalers.autoscaling": (stored.AUTOSCALER, stored.autoscaler),
 }
 
 
@@ -64,12 +80,16 @@ _GENERIC: tuple[tuple[Column, ...], Row] = ((NAME, CREATED), _generic)
 
 def columns(kind: kinds.Kind) -> list[dict[str, Any]]:
     """metav1.TableColumnDefinition of each column."""
-    return [column.definition() for column in _PRINTERS.get(kind.resource, _GENERIC)[0]]
+    return [
+        column.definition() for column in _PRINTERS.get(kind.view_of or kind.resource, _GENERIC)[0]
+    ]
 
 
 def row(kind: kinds.Kind, obj: Object, now: datetime) -> list[Any]:
     """One cell for each column. `now` is aware."""
-    return _PRINTERS.get(kind.resource, _GENERIC)[1](obj, now)
+    if kind.view_of:
+        obj = conversion.unviewed(kind, obj)
+    return _PRINTERS.get(kind.view_of or kind.resource, _GENERIC)[1](obj, now)
 
 
 def conditions(kind: kinds.Kind, obj: Object) -> list[dict[str, str]]:
