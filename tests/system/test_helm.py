@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from scripts.lablib import lifecycle
+
 from . import lab as labs
 
-HELM = labs.lifecycle.TOOLS / "helm"
+HELM = lifecycle.TOOLS / "helm"
 CHART = """\
 apiVersion: v2
 name: shop
