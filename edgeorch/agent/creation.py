@@ -127,17 +127,23 @@ class Maker:
         expanded = _expanded(container, variables)
         try:
             mounts = await asyncio.to_thread(self._mounts, order)
-            parent = machine.parent(self._containerd_socket)
+            parent, above = await asyncio.to_thread(self._machine, container)
             return oci_spec.build(
                 expanded,
                 oci_spec.Image(config.entrypoint, config.cmd, config.env, config.working_dir),
                 variables,
                 user,
                 self._surroundings(order, tier, group, mounts, parent.oom_floor),
-                machine.oci_machine(self._facts, parent),
+                above,
             )
         except (oci_spec.SpecError, volumes.VolumeError, OSError) as error:
             raise CreateError("CreateContainerError", str(error)) from error
+
+    def _machine(self, container: views.Container) -> tuple[machine.Parent, oci_spec.Machine]:
+        security = container.security_context
+        parent = machine.parent(self._containerd_socket)
+        privileged = security is not None and security.privileged
+        return parent, machine.oci_machine(self._facts, parent, with_devices=privileged)
 
     def _surroundings(
         self, order: Order, tier: str, group: str, mounts: list[oci_spec.Mount], oom_floor: int

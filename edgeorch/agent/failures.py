@@ -50,14 +50,22 @@ def judge(action: Action, error: Exception, before: Failure | None, now: float) 
     return Failure(_reason(action, error), _text(error), retry_at, count)
 
 
-def tell(action: Action, error: Exception, pod: views.Pod, voice: Voice) -> None:
-    """The events of it; those about images and starts are told where they happen."""
+def tell(action: Action, error: Exception, pod: views.Pod, voice: Voice, *, news: bool) -> None:
+    """The events of it; those about images and starts are told where they happen. What is no news
+    (the failure before was the same) is not logged again."""
     told = _text(error)
     match action:
         case actions.EnsureSandbox():
             voice.pod(
                 pod, "Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {told}"
             )
+            if news:
+                log.warning(
+                    "Cannot create the sandbox of %s/%s: %s",
+                    pod.metadata.namespace,
+                    pod.metadata.name,
+                    told,
+                )
         case actions.MountVolumes():
             voice.pod(pod, "Warning", "FailedMount", told)
         case actions.CreateContainer():

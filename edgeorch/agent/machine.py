@@ -11,7 +11,9 @@ import os
 import pathlib
 import platform
 import socket
+import stat
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edgeorch.core import cgroups, oci_spec
@@ -19,6 +21,9 @@ from edgeorch.lib import cgroupfs
 
 _CGROUP = cgroupfs.ROOT
 _PROC = pathlib.Path("/proc")
+_DEV = pathlib.Path("/dev")
+_OWN_OF_CONTAINERS = frozenset({"pts", "shm", "mqueue", "fd", "console", "ptmx", ".udev"})
+"""As in containerd's oci.HostDevices."""
 _CONTROLLERS = ("cpu", "memory", "pids")
 
 _CAPABILITIES = (
@@ -104,11 +109,45 @@ def read() -> Facts:
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         cgroup_v2=cgroupfs.is_unified(),
         memory_cgroup="memory" in cgroupfs.controllers(),
+        swap_control=cgroupfs.is_unified() and _counts_swap(),
     )
 
 
-def oci_machine(facts: Facts, parent: Parent) -> oci_spec.Machine:
-    return oci_spec.Machine(facts.cgroup_v2, parent.capabilities, swap_control=facts.swap_control)
+def oci_machine(facts: Facts, parent: Parent, *, with_devices: bool) -> oci_spec.Machine:
+    """`with_devices`: those of the host as they are now, for a privileged container."""
+    found = tuple(devices(_DEV)) if with_devices else ()
+    return oci_spec.Machine(facts.cgroup_v2, parent.capabilities, found, facts.swap_control)
+
+
+def devices(folder: pathlib.Path) -> Iterator[oci_spec.Device]:
+    """The device nodes in a /dev, but for what each container has of its own."""
+    for entry in _entries(folder):
+        if entry.is_symlink() or entry.name in _OWN_OF_CONTAINERS:
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from devices(pathlib.Path(entry.path))
+            continue
+        with contextlib.suppress(FileNotFoundError):  # unplugged just now
+            held = entry.stat(follow_symlinks=False)
+            kind = {stat.S_IFCHR: "c", stat.S_IFBLK: "b"}.get(stat.S_IFMT(held.st_mode))
+            if kind is not None:
+                yield oci_spec.Device(
+                    path=entry.path,
+                    type=kind,
+                    major=os.major(held.st_rdev),
+                    minor=os.minor(held.st_rdev),
+                    mode=stat.S_IMODE(held.st_mode),
+                    uid=held.st_uid,
+                    gid=held.st_gid,
+                )
+
+
+def _entries(folder: pathlib.Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as found:
+            return sorted(found, key=lambda entry: entry.name)
+    except OSError:
+        return []
 
 
 def _counts_swap() -> bool:

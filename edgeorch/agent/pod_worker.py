@@ -187,7 +187,8 @@ class PodWorker:
         failure = failures.judge(action, error, before, self._shop.clock.monotonic())
         if failure is not None:
             self._memory.failures[action.topic] = failure
-        failures.tell(action, error, self.pod, self._shop.voice)
+        news = before is None or failure is None or before.message != failure.message
+        failures.tell(action, error, self.pod, self._shop.voice, news=news)
 
     def _ended(self, action: Action, _: asyncio.Task[None]) -> None:
         del self._jobs[action]
