@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
+TRY_AGAIN = 5.0
+"""Seconds between looks at a medium that has refused."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS objects (
     resource TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, body BLOB NOT NULL,
@@ -152,8 +154,22 @@ class Database:
     async def run(self) -> None:
         """Write what is submitted, for ever."""
         while True:
-            await self._wake.wait()
-            await self.flush()
+            try:
+                async with asyncio.timeout(TRY_AGAIN if self.failure else None):
+                    await self._wake.wait()
+            except TimeoutError:
+                await self._try_again()
+            else:
+                await self.flush()
+
+    async def _try_again(self) -> None:
+        """Nobody may write for long, and a medium that works again is to be known of."""
+        try:
+            await self.set_number("tried", 0)
+        except StorageError as error:
+            log.debug("%s", error)
+        else:
+            self.failure = None
 
     async def flush(self) -> None:
         """Commit everything that waits now, in one transaction."""

@@ -109,3 +109,18 @@ async def test_a_status_that_the_medium_refused_is_written_once_it_can(
         await store.write_dirty()
         assert db.failure is None
         assert b"Later" in next(row.body for row in await db.rows() if row.body)
+
+
+async def test_a_medium_that_works_again_is_noticed_without_a_write(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "TRY_AGAIN", 0.02)
+    async with opened(tmp_path / "state.db") as db:
+        await db._db.execute("PRAGMA query_only=ON")
+        with pytest.raises(database.StorageError, match="cannot write"):
+            await db.submit([row("refused")], lambda: None)
+        assert db.failure
+        await db._db.execute("PRAGMA query_only=OFF")
+        async with asyncio.timeout(5):
+            while db.failure:
+                await asyncio.sleep(0.005)
