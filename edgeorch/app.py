@@ -102,8 +102,13 @@ def _import_device() -> type[device.Device]:
 @contextlib.contextmanager
 def _alone(data_dir: pathlib.Path) -> Iterator[None]:
     """One process for one data directory. Raises StartError."""
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StartError(
+            f"cannot write to {data_dir}: {error.strerror}: mend that, or set data_dir"
+        ) from error
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,7 +1,7 @@
 """The OpenAPI v2 (Swagger) document of everything that is served: `/openapi/v2`.
 
-As JSON, and as the protobuf that kubectl asks for. Made when asked for and not kept; `digest` is its
-ETag and costs little.
+As JSON, and as the protobuf that kubectl asks for. Made when asked for and not kept; `digest` is
+its ETag and costs little.
 """
 
 from __future__ import annotations

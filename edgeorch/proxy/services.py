@@ -100,7 +100,7 @@ class ServiceProxy:
 
     def _sends_to(self, ip: str) -> bool:
         named = any(
-            endpoint.ip == ip and endpoint.ready
+            endpoint.ip == ip and endpoint.ready and not endpoint.terminating
             for each in self._slices.values()
             for endpoints in each.backends.values()
             for endpoint in endpoints

@@ -216,8 +216,10 @@ class Database:
             raise
 
     def _fail(self, changes: list[_Change], error: str) -> None:
-        self.failure = f"cannot write {self._path}: {error}"
-        log.error("%s", self.failure)
+        told = f"cannot write {self._path}: {error}"
+        if told != self.failure:
+            log.error("%s", told)
+        self.failure = told
         for change in changes:
             if not change.done.done():
-                change.done.set_exception(StorageError(self.failure))
+                change.done.set_exception(StorageError(told))

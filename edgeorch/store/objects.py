@@ -19,7 +19,6 @@ import logging
 import secrets
 import uuid
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from edgeorch.lib import clock as clocks
@@ -334,11 +333,10 @@ class Objects:
             stored = self._publish(kind, new, old, (namespace, name))
             if not volatile:
                 self._due([(kind.resource, namespace, name)])
-        else:
-            stored = await self._commit(kind, new, old, (namespace, name), allocator, before)
-        if allocator is not None:
-            allocator.settle(new, before)
-        return stored
+            if allocator is not None:
+                allocator.settle(new, before)
+            return stored
+        return await self._commit(kind, new, old, (namespace, name), allocator, before)
 
     async def _commit(
         self,
@@ -356,20 +354,23 @@ class Objects:
         def committed() -> None:
             published.append(self._publish(kind, new, old, key))
             self._dirty.discard(full_key)
+            if allocator is not None:
+                allocator.settle(new, before)
+
+        def landed(pending: asyncio.Future[None]) -> None:
+            """Also when whoever asked for it has gone."""
+            del self._inflight[full_key]
+            if allocator is not None and new is not None and pending.exception() is not None:
+                allocator.settle(before, new)
 
         pending = self._db.submit([row], committed)
         self._inflight[full_key] = pending
-        pending.add_done_callback(partial(self._landed, full_key))
+        pending.add_done_callback(landed)
         try:
             await asyncio.shield(pending)
         except database.StorageError as error:
-            if allocator is not None and new is not None:
-                allocator.settle(before, new)
             raise errors.unavailable(str(error)) from error
         return published[0]
-
-    def _landed(self, full_key: tuple[str, str, str], _: asyncio.Future[None]) -> None:
-        del self._inflight[full_key]
 
     def _publish(
         self, kind: Kind, new: Object | None, old: Stored | None, key: tuple[str, str]

@@ -29,6 +29,7 @@ def _keep_allocated(spec: Object, old: Object) -> None:
             spec["clusterIP"] = old["clusterIP"]
         if spec.get("clusterIP") == old.get("clusterIP") and not spec.get("clusterIPs"):
             _copy(spec, old, "clusterIPs")
+        _follow_cluster_ip(spec, old)
     if _has_node_ports(spec) and _has_node_ports(old):
         taken = {port["nodePort"] for port in spec.get("ports") or [] if port.get("nodePort")}
         by_name = {port.get("name", ""): port.get("nodePort") for port in old.get("ports") or []}
@@ -38,6 +39,14 @@ def _keep_allocated(spec: Object, old: Object) -> None:
                 port["nodePort"] = number
     if needs_health_check(spec) and needs_health_check(old) and not spec.get("healthCheckNodePort"):
         _copy(spec, old, "healthCheckNodePort")
+
+
+def _follow_cluster_ip(spec: Object, old: Object) -> None:
+    """A patch of clusterIP alone speaks for the first of clusterIPs (NormalizeClusterIPs)."""
+    address, several = spec.get("clusterIP"), spec.get("clusterIPs")
+    moved = address and address != old.get("clusterIP")
+    if moved and several and several == old.get("clusterIPs"):
+        spec["clusterIPs"] = [address, *several[1:]]
 
 
 def _drop_dependent(spec: Object, old: Object) -> None:

@@ -255,3 +255,42 @@ async def test_a_writer_that_gives_up_does_not_undo_the_write(store: objects.Obj
     )
     assert isinstance(again[0], errors.StatusError)
     assert store.get("configmaps", "default", "a").decode()["data"] == {"x": "1"}
+
+
+class Tally:
+    """An allocator that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.settled: list[tuple[bool, bool]] = []
+
+    def admit(self, new: Object, old: Object | None) -> None:
+        new["data"] = {**new.get("data", {}), "given": "1"}
+
+    def settle(self, new: Object | None, old: Object | None) -> None:
+        self.settled.append((new is not None, old is not None))
+
+
+async def test_what_was_allocated_is_settled_also_when_nobody_waits_any_more(
+    store: objects.Objects,
+) -> None:
+    tally = Tally()
+    store.allocate_with("configmaps", tally)
+    task = asyncio.ensure_future(store.create("configmaps", config_map("a")))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await store.delete("configmaps", "default", "a")
+    assert tally.settled == [(True, False), (False, True)]
+
+
+async def test_what_was_allocated_for_a_refused_write_is_given_back(
+    store: objects.Objects,
+) -> None:
+    tally = Tally()
+    store.allocate_with("configmaps", tally)
+    await store._db._db.execute("PRAGMA max_page_count = 1")
+    with pytest.raises(errors.StatusError):
+        await store.create("configmaps", config_map("a", x="y" * 200_000))
+    assert tally.settled == [(False, True)]
+    await store._db._db.execute("PRAGMA max_page_count = 1000000")
