@@ -19,7 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edgeorch import config as configuration
-from edgeorch.lib import cgroupfs
+from edgeorch.core import forward_policy
+from edgeorch.lib import cgroupfs, json
 
 OK, WARNING, FAILURE = "ok", "warning", "failure"
 
@@ -271,7 +272,23 @@ def _dotted(text: str) -> str:
     return ".".join(map(str, _version(text)))
 
 
+def _forwarding(config: configuration.Config) -> Finding:
+    name = "forwarding"
+    try:
+        listed = subprocess.run(
+            ["nft", "-j", "-t", "list", "ruleset"], capture_output=True, timeout=30, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return Finding(name, WARNING, f"cannot look at other packet filters: {error}")
+    ruleset = json.decode(listed.stdout)["nftables"]
+    told = forward_policy.blocked(ruleset, config.network.bridge, "edgeorch")
+    if told is None:
+        return Finding(name, OK, "no other packet filter stops pods")
+    what, _, fix = told.partition(": ")
+    return Finding(name, WARNING, what, fix)
+
+
 CHECKS: tuple[Check, ...] = (
     _root, _python, _kernel, _cgroups, _overlay, _bridge, _nft, _containerd, _runc, _openssl,
-    _sqlite, _disk, _ports, _seccomp,
+    _sqlite, _disk, _ports, _seccomp, _forwarding,
 )  # fmt: skip

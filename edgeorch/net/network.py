@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from pyroute2.netlink.exceptions import NetlinkError
 
-from edgeorch.core import ipam, pod_bandwidth, service_table
+from edgeorch.core import forward_policy, ipam, pod_bandwidth, service_table
 from edgeorch.lib import backoff, json
 from edgeorch.net import addresses, announce, files, links, netns, nft, sysctl
 
@@ -85,6 +85,7 @@ class Network:
         self._bridge = 0
         self._addresses = addresses.NodeAddresses()
         self._sandboxes: dict[str, Sandbox] = {}
+        self._blocked: str | None = None
         self._extra: frozenset[str] | None = None
         self._routed: frozenset[str] = frozenset()
         self._trouble: str | None = "not started"
@@ -147,6 +148,11 @@ class Network:
     def health(self) -> str | None:
         """Why the network cannot be used, or None."""
         return self._trouble
+
+    @property
+    def blocked(self) -> str | None:
+        """Somebody else's packet filter that stops pods, with the fix; None without any."""
+        return self._blocked
 
     @property
     def node_addresses(self) -> addresses.NodeAddresses:
@@ -308,6 +314,19 @@ class Network:
         if not self._recovered:
             await self._recover()
         self._tell_addresses(found)
+        await self._look_at_others()
+
+    async def _look_at_others(self) -> None:
+        """Other people's packet filters are theirs; that they stop pods is said once."""
+        try:
+            ruleset = json.decode(await nft.run("-j", "-t", "list", "ruleset"))["nftables"]
+        except nft.NftError as error:
+            log.info("Cannot look at other packet filters: %s", error)
+            return
+        told = forward_policy.blocked(ruleset, self._settings.bridge, self._settings.table)
+        if told is not None and told != self._blocked:
+            log.error("Pods cannot reach others: %s", told)
+        self._blocked = told
 
     async def _mend_bridge(self, snapshot: addresses.Snapshot, mtu: int) -> None:
         """The bridge with its ranges; when it had to be made again, the pods' links with it."""

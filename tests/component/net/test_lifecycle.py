@@ -280,6 +280,26 @@ async def test_uninstalling_gives_the_device_back_as_it_was(device: conftest.Dev
     assert list((device.run_dir).iterdir()) == []
 
 
+async def test_a_foreign_filter_that_stops_pods_is_told_and_left_alone(
+    device: conftest.Device,
+) -> None:
+    sh("nft 'add table ip filter; add chain ip filter FORWARD "
+       "{ type filter hook forward priority 0; policy drop; }'")  # fmt: skip
+    made = await restarted(device)
+    try:
+        assert made.health() is None
+        assert "iptables -I FORWARD -i edgeorch0 -j ACCEPT" in (made.blocked or "")
+        assert "policy drop" in sh("nft list chain ip filter FORWARD")
+        await made.close()
+        sh("nft add rule ip filter FORWARD iifname edgeorch0 counter accept")
+        made = await restarted(device)
+        assert made.blocked is None
+    finally:
+        await made.uninstall()
+        await made.close()
+        sh("nft delete table ip filter")
+
+
 async def test_a_full_range_is_told(device: conftest.Device) -> None:
     made = await restarted(device, pod_cidr="10.42.0.0/29")
     try:
