@@ -16,6 +16,7 @@ from typing import Any
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 import device as devices
+import network
 
 Result = dict[str, Any]
 
@@ -193,8 +194,12 @@ async def main() -> None:
     parser.add_argument("--idle", type=float, default=60, help="idle seconds to observe")
     parser.add_argument("--json", type=pathlib.Path, default=devices.ROOT / "bench.json")
     parser.add_argument("--keep", action="store_true", help="leave the device up")
+    parser.add_argument("--network", action="store_true", help="only Services and DNS")
     chosen = parser.parse_args()
     async with devices.Device(chosen.name, chosen.containerd, keep=chosen.keep) as device:
+        if chosen.network:
+            print(json.dumps(await network.Network(device).measure(), indent=2))
+            return
         found = await measure(device, chosen.rounds, chosen.idle)
     chosen.json.write_text(json.dumps(found, indent=2) + "\n")
     print(table(found))

@@ -1,0 +1,187 @@
+"""What Services and names cost: `scripts/bench --network`.
+
+A Service leads by a hand-made EndpointSlice to one pod, so that what is timed is the way from the
+answered API request to the kernel's new rules: the slice says "not ready", and the first connection
+that is refused ends the clock. DNS is asked from a pod's namespace, through the kernel's rules.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import pathlib
+import socket
+import statistics
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    import device as devices
+
+Result = dict[str, Any]
+T = TypeVar("T")
+
+SERVICES = "/api/v1/namespaces/default/services"
+SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
+PODS = "/api/v1/namespaces/default/pods"
+CONNECTIONS = 1000
+ROUNDS = 15
+_CLONE_NEWNET = 0x40000000
+
+
+def _inside(netns: pathlib.Path, function: Callable[[], T]) -> T:
+    """`function` in a thread of that network; setns(2) is per thread."""
+    found: list[T] = []
+    failure: list[BaseException] = []
+
+    def enter() -> None:
+        fd = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if ctypes.CDLL(None, use_errno=True).setns(fd, _CLONE_NEWNET):
+                raise OSError(ctypes.get_errno(), f"cannot enter {netns}")
+            found.append(function())
+        except BaseException as error:  # raised again by the caller's thread
+            failure.append(error)
+        finally:
+            os.close(fd)
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]
+    return found[0]
+
+
+def service(name: str) -> Result:
+    ports = [{"port": 80, "targetPort": 80}]
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name},
+        "spec": {"ports": ports},
+    }
+
+
+def endpoint_slice(name: str, address: str, *, ready: bool = True) -> Result:
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": name, "labels": {"kubernetes.io/service-name": name}},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [address], "conditions": {"ready": ready}}],
+        "ports": [{"name": "", "port": 80, "protocol": "TCP"}],
+    }
+
+
+def _answers(address: str) -> bool:
+    try:
+        socket.create_connection((address, 80), timeout=2).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def _until(address: str, wanted: bool) -> float:
+    """The moment at which connections are accepted, or refused."""
+    deadline = time.perf_counter() + 60
+    while _answers(address) is not wanted:
+        if time.perf_counter() > deadline:
+            raise RuntimeError(f"{address} did not become {'served' if wanted else 'refused'}")
+    return time.perf_counter()
+
+
+def connection_rate(address: str) -> float:
+    """New connections a second, one after the other; reset, so that no port waits to be free."""
+    started = time.perf_counter()
+    for _ in range(CONNECTIONS):
+        with socket.create_connection((address, 80), timeout=5) as opened:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    return CONNECTIONS / (time.perf_counter() - started)
+
+
+class Network:
+    def __init__(self, device: devices.Device) -> None:
+        self._device = device
+        self._node = pathlib.Path("/run/netns") / f"edge-{device.name}"
+
+    async def measure(self) -> Result:
+        pod = await self._pod()
+        address = pod["status"]["podIP"]
+        made = await self._device.create(SERVICES, service("timed"))
+        await self._device.create(SLICES, endpoint_slice("timed", address))
+        cluster_ip = made["spec"]["clusterIP"]
+        _inside(self._node, lambda: _until(cluster_ip, True))
+        found: Result = {"connections": self._ratio(cluster_ip, address)}
+        count = 1
+        for wanted in (10, 1000):
+            await self._fill(count, wanted, address)
+            count = wanted
+            found[f"removal with {wanted} Services, ms"] = await self._removal(cluster_ip, address)
+        found["connections beside 1,000 Services"] = self._ratio(cluster_ip, address)
+        found["dns"] = self._dns(pod["metadata"]["uid"])
+        return found
+
+    async def _pod(self) -> Result:
+        container = {"name": "web", "image": "docker.io/library/nginx:1.25"}
+        spec = {"containers": [container], "terminationGracePeriodSeconds": 0}
+        metadata = {"name": "web", "labels": {"app": "web"}}
+        await self._device.create(
+            PODS, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+        )
+        await self._device.until(
+            "app=web", lambda pods: bool(pods) and pods[0]["status"].get("phase") == "Running"
+        )
+        return await self._device.get(f"{PODS}/web")
+
+    def _ratio(self, cluster_ip: str, address: str) -> Result:
+        """Medians of turns: what else the machine does falls on both."""
+        turns = [
+            (
+                _inside(self._node, lambda: connection_rate(cluster_ip)),
+                _inside(self._node, lambda: connection_rate(address)),
+            )
+            for _ in range(5)
+        ]
+        through, direct = (statistics.median(rates) for rates in zip(*turns, strict=True))
+        return {
+            "through the Service, per second": round(through),
+            "to the pod, per second": round(direct),
+            "ratio": round(through / direct, 3),
+        }
+
+    async def _fill(self, have: int, wanted: int, address: str) -> None:
+        for number in range(have, wanted):
+            await self._device.create(SERVICES, service(f"fill-{number}"))
+            await self._device.create(SLICES, endpoint_slice(f"fill-{number}", address))
+        last = await self._device.get(f"{SERVICES}/fill-{wanted - 1}")
+        _inside(self._node, lambda: _until(last["spec"]["clusterIP"], True))
+
+    async def _removal(self, cluster_ip: str, address: str) -> Result:
+        taken = []
+        for _ in range(ROUNDS):
+            started = time.perf_counter()
+            await self._put(endpoint_slice("timed", address, ready=False))
+            ended = _inside(self._node, lambda: _until(cluster_ip, False))
+            taken.append(1000 * (ended - started))
+            await self._put(endpoint_slice("timed", address))
+            _inside(self._node, lambda: _until(cluster_ip, True))
+        return {"median": round(statistics.median(taken), 1), "worst": round(max(taken), 1)}
+
+    async def _put(self, obj: Result) -> None:
+        async with self._device.session.put(f"{SLICES}/timed", json=obj) as response:
+            response.raise_for_status()
+
+    def _dns(self, uid: str) -> Result:
+        netns = pathlib.Path("/run/edgeorch-lab") / self._device.name / "edgeorch/netns" / uid
+        load = pathlib.Path(__file__).parent / "dns_load.py"
+        command = ["nsenter", f"--net={netns}", "--", sys.executable, str(load), "10.43.0.10"]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        found: Result = json.loads(done.stdout)
+        return found
