@@ -112,7 +112,15 @@ class Observer:
         self._put(container_id, labels, container_labels.decode(container_id, labels, self._boot))
 
     def running(self, container_id: str, pid: int, at: float, shown: str) -> None:
-        self._update(container_id, state=State.RUNNING, pid=pid, started_at=at, started=shown)
+        known = self._known.get(container_id)
+        ended = known.container.exit if known is not None else None
+        if known is None or ended is None:
+            self._update(container_id, state=State.RUNNING, pid=pid, started_at=at, started=shown)
+            return
+        # A short life may be over before the word of its beginning comes.
+        began = known.container.started or min(shown, ended.finished)
+        ended = dataclasses.replace(ended, started=began)
+        self._update(container_id, exit=ended, started_at=at, started=began)
 
     def failed_to_start(self, container_id: str, ended: Exit) -> None:
         self._update(container_id, state=State.ENDED, exit=ended)
@@ -169,7 +177,10 @@ class Observer:
         if known is None or known.container.state is State.ENDED:
             return
         ended = await self._ended(known, code, at, self._clock.monotonic())
-        self._update(container_id, state=State.ENDED, exit=ended, pid=0)
+        latest = self.container(container_id)
+        if latest is not None:
+            ended = dataclasses.replace(ended, started=latest.started)
+            self._update(container_id, state=State.ENDED, exit=ended, pid=0)
 
     async def _ended(
         self, known: _Known, code: int, at: datetime.datetime | None, monotonic: float
