@@ -65,9 +65,9 @@ def all_controllers(
         endpoint_slices.EndpointSlices(shared),
         endpoints.Endpoints(shared),
         endpoint_mirroring.EndpointMirroring(shared),
+        load_balancers.LoadBalancers(shared, balancer_pool, reserved_ports),
         jobs.Jobs(shared),
         job_orphans.JobOrphans(shared),
         cron_jobs.CronJobs(shared, clock_steps.ClockSteps().wait),
-        load_balancers.LoadBalancers(shared, balancer_pool, reserved_ports),
         garbage.Garbage(shared),
     ]
