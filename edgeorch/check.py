@@ -235,10 +235,21 @@ def _ports(config: configuration.Config) -> Finding:
     ]
     if not taken:
         return Finding("ports", OK, f"{config.api.port} and {config.health.port} are free")
+    if _accepts(config.api_socket):
+        return Finding("ports", OK, "in use by edgeorch, which runs")
     return Finding(
-        "ports", WARNING, f"in use (by a running edgeorch?): {', '.join(taken)}",
-        "if it is another program's, set api.port or health.port",
+        "ports", FAILURE, f"in use by another program: {', '.join(taken)}",
+        "end it, or set api.port and health.port",
     )  # fmt: skip
+
+
+def _accepts(path: pathlib.Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        try:
+            client.connect(str(path))
+        except OSError:
+            return False
+    return True
 
 
 def _listening(address: str, port: int) -> bool:
