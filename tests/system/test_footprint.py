@@ -31,6 +31,17 @@ def own(no_stale_labs: None, images: dict[str, Path]) -> Iterator[labs.Lab]:
         device.down()
 
 
+def test_memory_with_ten_pods(own: labs.Lab) -> None:
+    own.apply(manifests.deployment("ten", replicas=10))
+    own.rollout("deploy/ten", seconds=120)
+    rollup = Path(f"/proc/{own.pid}/smaps_rollup").read_text()
+    found = re.search(r"^Pss: +(\d+) kB", rollup, re.MULTILINE)
+    assert found
+    assert int(found[1]) < MEMORY_KIB
+    own.kubectl("delete", "deploy/ten")
+    labs.until(lambda: not own.items("pods"), "no pods")
+
+
 def kind_of(target: str) -> str:
     """An open file without what makes it one of many: `socket:[123]` is a socket."""
     return re.sub(r"\d+", "N", re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "UID", target))
@@ -101,15 +112,6 @@ def test_pods_leave_nothing(own: labs.Lab) -> None:
 def _at_rest(lab: labs.Lab) -> dict[str, object] | None:
     first = everything(lab)
     return first if not first["tasks"] and not first["containers"] else None
-
-
-def test_memory_with_ten_pods(own: labs.Lab) -> None:
-    own.apply(manifests.deployment("ten", replicas=10))
-    own.rollout("deploy/ten", seconds=120)
-    rollup = Path(f"/proc/{own.pid}/smaps_rollup").read_text()
-    found = re.search(r"^Pss: +(\d+) kB", rollup, re.MULTILINE)
-    assert found
-    assert int(found[1]) < MEMORY_KIB
 
 
 def written(lab: labs.Lab) -> tuple[int, dict[str, int]]:
