@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -73,7 +72,8 @@ def runtime_of(started: daemon.Containerd, run_dir: Path) -> Runtime:
 @pytest.fixture(scope="session")
 def containerd() -> Iterator[daemon.Containerd]:
     root = Path(tempfile.mkdtemp(prefix="edgeorch-test-"))
-    made = daemon.Containerd(root, f"edgeorch-test-{os.getpid()}")
+    # Each package that imports this fixture gets one of its own, all in the same session.
+    made = daemon.Containerd(root, root.name)
     made.make()
     try:
         made.start()
