@@ -321,7 +321,11 @@ def test_apply_again_changes_nothing(lab: labs.Lab, version: str) -> None:
 
 @versions
 def test_apply_and_delete_with_each_kubectl(lab: labs.Lab, version: str, namespace: str) -> None:
-    text = manifests.PRIMER.replace("replicas: 3", "replicas: 1")
+    # A server that is told to end before it listens to signals takes all of its grace period.
+    text = manifests.PRIMER.replace("replicas: 3", "replicas: 1").replace(
+        "    spec:\n      containers",
+        "    spec:\n      terminationGracePeriodSeconds: 2\n      containers",
+    )
     told = lab.kubectl("apply", "-f", "-", "-n", namespace, stdin=text, version=version)
     assert told.count("created") == 2
     lab.kubectl(
