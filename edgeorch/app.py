@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import edgeorch
 from edgeorch.lib import clock as clocks
-from edgeorch.lib import sdnotify, tasks
+from edgeorch.lib import memory, sdnotify, tasks
 from edgeorch.model import kinds
 from edgeorch.store import database, objects
 
@@ -39,6 +39,7 @@ class StartError(Exception):
 
 async def serve(config: configuration.Config) -> None:
     """Run until SIGTERM or SIGINT. Raises StartError."""
+    memory.one_heap()
     # Thousands of modules and objects come now that stay: collecting among them is time lost.
     gc.disable()
     _log_to_stderr(config.log_level)

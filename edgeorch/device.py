@@ -45,7 +45,7 @@ CERTIFICATE_CHECK = 24 * 3600.0
 
 
 _BOOT_ID = pathlib.Path("/proc/sys/kernel/random/boot_id")
-MEMORY_REST = 15.0
+MEMORY_REST = 5.0
 """Seconds that a burst has to pass before freed memory is given back."""
 
 

@@ -232,8 +232,8 @@ class Agent:
                 worker.lost()
         for pod in mine:
             self._offer(pod)
-        await self._end_orphans(wanted)
         self._stock_taken.set()
+        await self._end_orphans(wanted)
 
     async def _end_orphans(self, wanted: set[str]) -> None:
         shop = self._shop

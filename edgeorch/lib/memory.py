@@ -1,7 +1,8 @@
-"""Giving memory back: after a burst, what was freed goes to the system again.
+"""Keeping memory small: one heap for all threads, and what was freed goes back to the system.
 
-glibc keeps freed pages for the next allocation, which on a device with 512 MB is somebody else's
-memory. Source: malloc_trim(3).
+glibc gives every thread a heap of its own, and keeps freed pages for the next allocation, which on
+a device with 512 MB is somebody else's memory. Other C libraries are left as they are. Sources:
+mallopt(3), malloc_trim(3).
 """
 
 from __future__ import annotations
@@ -9,10 +10,18 @@ from __future__ import annotations
 import ctypes
 import gc
 
+_M_ARENA_MAX = -8
+
+
+def one_heap() -> None:
+    """Before the first thread is made. Threads here wait for one another anyway."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(_M_ARENA_MAX, 1)
+
 
 def give_back() -> None:
-    """Collect garbage and return free pages. Takes milliseconds; other C libraries: only the
-    first half."""
+    """Collect garbage and return free pages. Takes milliseconds."""
     gc.collect()
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):
