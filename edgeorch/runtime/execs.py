@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,8 @@ from google.protobuf import any_pb2
 from edgeorch.lib import json, tasks
 from edgeorch.runtime import client, containers, errors, stdio
 from edgeorch.runtime.pb import tasks_pb2
+
+log = logging.getLogger(__name__)
 
 PROCESS_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/Process"
 OUTPUT_LIMIT = 10 * 1024  # what the kubelet keeps of a probe's output
@@ -84,11 +87,11 @@ class Execs:
         self._records = records
         self._fifos = fifos
         # The shim takes up to 10 s to delete an exec whose children still hold its output.
-        self._deleting: set[asyncio.Task[None]] = set()
+        self._ending: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
         """Wait until no exec leaves anything behind."""
-        await asyncio.gather(*self._deleting)
+        await asyncio.gather(*self._ending)
 
     async def run(
         self,
@@ -135,12 +138,19 @@ class Execs:
             await process.start(spec)
             yield process
         finally:
-            await process.close()
-            deleting = asyncio.create_task(self._delete(container_id, exec_id), name=exec_id)
-            self._deleting.add(deleting)
-            deleting.add_done_callback(self._deleting.discard)
+            # Whoever opened it may be cancelled at any moment; the process must not outlive that.
+            closing = self._own(process.close(), f"close {exec_id}")
+            self._own(self._delete(closing, container_id, exec_id), f"delete {exec_id}")
+            await asyncio.shield(closing)
 
-    async def _delete(self, container_id: str, exec_id: str) -> None:
+    def _own(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name)
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+        return task
+
+    async def _delete(self, closing: asyncio.Task[None], container_id: str, exec_id: str) -> None:
+        await asyncio.wait([closing])
         request = tasks_pb2.DeleteProcessRequest(container_id=container_id, exec_id=exec_id)
         # Gone with its container, or containerd is away: then it goes with the container's task.
         with contextlib.suppress(errors.ContainerdError):
@@ -253,9 +263,11 @@ class ExecProcess:
         if self._waiting is None:
             return
         if not self._waiting.done():
-            with contextlib.suppress(errors.ContainerdError):
+            try:
                 await self.kill(containers.SIGKILL)
                 await asyncio.wait([self._waiting], timeout=client.TIMEOUT)
+            except errors.ContainerdError as error:
+                log.warning("Cannot kill %s in %s: %s", self._exec_id, self._container_id, error)
         await tasks.cancel_and_wait(self._waiting)
 
     async def _wait(self) -> int:

@@ -41,7 +41,8 @@ async def test_a_client_that_pinged_and_fell_silent_is_given_up(
     await device.run("p", "sleep", "1000")
     url = device.url + EXEC + command("sleep", "4321")
     quiet = await device.client.ws_connect(url, protocols=["v5.channel.k8s.io"], autoping=False)
-    pinging = await device.client.ws_connect(url.replace("4321", "8765"), autoping=False)
+    other = device.url + EXEC + command("sleep", "8765")
+    pinging = await device.client.ws_connect(other, autoping=False)
     await quiet.ping()
     async with asyncio.timeout(20):
         while await runs(device, b"4321"):
