@@ -80,6 +80,11 @@ def until(condition: Callable[[], T], what: str, seconds: float = WAIT_SECONDS) 
     return value
 
 
+def rounds(quick: int, full: int) -> int:
+    """How often a test of endurance goes round: `full` where EDGEORCH_SOAK=1 asks for it."""
+    return full if os.environ.get("EDGEORCH_SOAK") == "1" else quick
+
+
 class Background:
     """A command that goes on; its output is read as it comes."""
 
