@@ -10,6 +10,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from edgeorch.core.eviction import Eviction
 from edgeorch.core.observed import Failure, Hook, PodSeen, ProbeKind, Sandbox, State, Stop
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ class Memory:
     stops: dict[str, Stop] = field(default_factory=dict)
     failures: dict[str, Failure] = field(default_factory=dict)
     ending_since: float | None = None
+    eviction: Eviction | None = None
+    eviction_told: bool = False
+    """It is on record, durably."""
     withdrawn: bool = False
     torn_down: bool = False
     gone: bool = False
@@ -50,6 +54,7 @@ class Memory:
             failures=self.failures,
             accepted_at=self.accepted_at,
             ending_since=self.ending_since,
+            eviction=self.eviction,
             withdrawn=self.withdrawn,
             torn_down=self.torn_down,
             gone=self.gone,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from edgeorch.agent import failures
 from edgeorch.agent.executor import Executor, Workshop
 from edgeorch.agent.memory import Memory
-from edgeorch.core import actions, container_labels, pod_phase, pod_plan
+from edgeorch.core import actions, container_labels, eviction, pod_phase, pod_plan
 from edgeorch.core.observed import State
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class PodWorker:
             token=sandbox.token if sandbox else secrets.token_hex(8),
             accepted_at=accepted if accepted is not None else shop.clock.monotonic(),
             sandbox=sandbox,
+            eviction=eviction.standing(pod),
         )
         memory.adopt(pod, shop.observer.pod(uid))
         return memory
@@ -86,6 +87,16 @@ class PodWorker:
     def look(self) -> None:
         """Something may have changed."""
         self._wake.set()
+
+    def evict(self, said: eviction.Eviction) -> bool:
+        """End the pod for the node's sake, unless it ends already. Whether it was news."""
+        memory = self._memory
+        if memory.eviction is not None or memory.ending_since is not None or memory.gone:
+            return False
+        memory.eviction = said
+        self._shop.voice.pod(self.pod, "Warning", said.reason, said.message)
+        self._wake.set()
+        return True
 
     def retry(self, prefix: str) -> None:
         """What failed with such a topic may go well now."""
@@ -112,6 +123,10 @@ class PodWorker:
     async def _turn(self, group: asyncio.TaskGroup) -> None:
         now = self._shop.clock.monotonic()
         pod, seen = self.pod, self._look()
+        if seen.eviction is not None and not self._memory.eviction_told:
+            # Before anything ends: a restart must not take the end for a crash.
+            await self._status.write(pod, seen, durable=True)
+            self._memory.eviction_told = True
         decided = pod_plan.plan(pod, seen, now, self._policy)
         self._call_off(decided.actions)
         self._begin(decided.actions, group)

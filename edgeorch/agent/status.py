@@ -34,7 +34,7 @@ class StatusWriter:
         self._clock = clock
         self._crash_loop = crash_loop
 
-    async def write(self, pod: views.Pod, seen: PodSeen) -> None:
+    async def write(self, pod: views.Pod, seen: PodSeen, *, durable: bool = False) -> None:
         around = pod_status.Surroundings(
             now=clocks.rfc3339(self._clock.now()),
             monotonic=self._clock.monotonic(),
@@ -50,7 +50,14 @@ class StatusWriter:
 
         meta = pod.metadata
         try:
-            await self._objects.update_status(kinds.POD.resource, meta.namespace, meta.name, change)
+            await self._objects.update(
+                kinds.POD.resource,
+                meta.namespace,
+                meta.name,
+                change,
+                subresource="status",
+                durable=durable,
+            )
         except _Replaced:
             return
         except errors.StatusError as error:

@@ -11,6 +11,8 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from edgeorch.core.eviction import Eviction
+
 
 class Kind(enum.Enum):
     """The place of a container in its pod."""
@@ -126,6 +128,8 @@ class PodSeen:
     """When the agent first saw the pod."""
     ending_since: float | None = None
     """When the agent first saw that the pod must end."""
+    eviction: Eviction | None = None
+    """Why the node will not go on with the pod."""
     withdrawn: bool = False
     """Nothing sends the pod new connections any more."""
     torn_down: bool = False

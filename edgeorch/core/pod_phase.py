@@ -28,6 +28,8 @@ def verdict(pod: views.Pod, seen: PodSeen, now: float) -> Verdict | None:
     """None while the pod is to go on."""
     if pod.terminal:
         return Verdict(pod.status.phase, pod.status.reason, pod.status.message)
+    if seen.eviction is not None:
+        return Verdict(FAILED, seen.eviction.reason, seen.eviction.message)
     deadline = pod.spec.active_deadline_seconds
     if deadline is not None and now - seen.accepted_at >= deadline:
         why = "Pod was active on the node longer than the specified deadline"

@@ -19,7 +19,7 @@ import enum
 import hashlib
 from dataclasses import dataclass
 
-from edgeorch.core import actions, pod_phase, restarts
+from edgeorch.core import actions, eviction, pod_phase, restarts
 from edgeorch.core.actions import Action, Plan
 from edgeorch.core.observed import Container, Failure, Hook, Kind, PodSeen, ProbeKind, State, Stop
 from edgeorch.lib import backoff
@@ -80,6 +80,8 @@ def grace_period(pod: views.Pod, seen: PodSeen) -> float:
         return max(GONE_GRACE, asked or 0)
     if asked is not None:
         return asked
+    if seen.eviction is not None:
+        return seen.eviction.grace
     return pod.spec.termination_grace_period_seconds
 
 
@@ -117,6 +119,12 @@ class _Planner:
                 self._act(actions.RemoveContainer(container.id))
             elif container.state is State.ENDED and not container.settled:
                 self._act(actions.Settle(container.id))
+            elif container.state is State.ENDED and self._room_is_wanted():
+                self._act(actions.RemoveContainer(container.id))
+
+    def _room_is_wanted(self) -> bool:
+        """Nothing is kept of an evicted pod but its status, once that says how all ended."""
+        return self.pod.terminal and self.pod.status.reason == eviction.EVICTED
 
     def delete(self) -> None:
         if self._running() and not self.seen.withdrawn and not self.seen.gone:

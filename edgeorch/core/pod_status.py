@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgeorch.core import pod_phase, pod_plan, qos, restarts
+from edgeorch.core import eviction, pod_phase, pod_plan, qos, restarts
 from edgeorch.core.observed import Container, Exit, Failure, Kind, PodSeen, State
 from edgeorch.lib import backoff
 from edgeorch.model import views
@@ -262,7 +262,12 @@ def _conditions(
         _condition(before, around.now, kind, *judged)
         for kind, judged in _judged(pod, seen, status, before).items()
     ]
-    others = [entry for kind, entry in before.items() if kind not in _OURS]
+    evicted = seen.eviction
+    if evicted is not None and evicted.disruption:
+        judged = (True, eviction.BY_KUBELET, evicted.message)
+        found.append(_condition(before, around.now, eviction.DISRUPTION_TARGET, *judged))
+    said = {entry["type"] for entry in found}
+    others = [entry for kind, entry in before.items() if kind not in _OURS and kind not in said]
     return found + others
 
 
