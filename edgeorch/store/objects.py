@@ -59,6 +59,14 @@ class Allocator(Protocol):
         """`old` has become `new` (None: it is gone); give back what is no longer used."""
 
 
+class Admission(Protocol):
+    """Completes or refuses new objects of a resource, whoever writes them (Kubernetes' mutating
+    admission). Called after defaults and before validation, in the order of `admit_with`."""
+
+    async def admit(self, new: Object) -> None:
+        """Complete `new` in place. May wait a moment for what it needs. Raises StatusError."""
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """A list at one moment, ordered by namespace and name."""
@@ -90,6 +98,7 @@ class Objects:
         self._dirty: set[tuple[str, str, str]] = set()
         self._dirtied = asyncio.Event()
         self._allocators: dict[str, Allocator] = {}
+        self._admissions: dict[str, list[Admission]] = {}
 
     # --- life -----------------------------------------------------------------------------------
 
@@ -154,6 +163,9 @@ class Objects:
     def allocate_with(self, resource: str, allocator: Allocator) -> None:
         self._allocators[resource] = allocator
 
+    def admit_with(self, resource: str, admission: Admission) -> None:
+        self._admissions.setdefault(resource, []).append(admission)
+
     @property
     def version(self) -> int:
         return self._version
@@ -204,6 +216,8 @@ class Objects:
         namespace, name = _key(obj)
         if kind.namespaced:
             self._check_namespace(kind, namespace, name)
+        for admission in self._admissions.get(resource, ()):
+            await admission.admit(obj)
         _refuse_invalid(kind, obj, validation.create(kind, obj))
         await self._settled(resource, namespace, name)
         if self.find(resource, namespace, name) is not None:

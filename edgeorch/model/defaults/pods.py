@@ -54,20 +54,12 @@ def template(obj: Object) -> None:
     _pod_spec(spec)
 
 
-def admit(obj: Object, service_account: Object | None = None) -> None:
-    """What admission sets on a new Pod: service account, priority, tolerations for node trouble.
-
-    `service_account` is the ServiceAccount object the pod names, where the caller has it: a pod
-    without imagePullSecrets takes those of its account. Raises StatusError for an unknown
-    priority class.
-    """
+def admit(obj: Object) -> None:
+    """What admission sets on a new Pod: the name of its account, priority, tolerations for node
+    trouble. Raises StatusError for an unknown priority class."""
     spec = obj["spec"] = obj.get("spec") or {}
     _fill_empty(spec, "serviceAccountName", "default")
     spec["serviceAccount"] = spec["serviceAccountName"]
-    if service_account and not spec.get("imagePullSecrets"):
-        secrets = service_account.get("imagePullSecrets")
-        if secrets:
-            spec["imagePullSecrets"] = [dict(secret) for secret in secrets]
     _admit_priority(obj.get("metadata") or {}, spec)
     _admit_tolerations(spec)
 

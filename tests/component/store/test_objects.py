@@ -294,3 +294,36 @@ async def test_what_was_allocated_for_a_refused_write_is_given_back(
         await store.create("configmaps", config_map("a", x="y" * 200_000))
     assert tally.settled == [(False, True)]
     await store._db._db.execute("PRAGMA max_page_count = 1000000")
+
+
+class Stamp:
+    """An admission that waits a moment, and refuses what is marked."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    async def admit(self, new: Object) -> None:
+        await asyncio.sleep(0)
+        if "unwanted" in new["data"]:
+            raise errors.forbidden("configmaps", new["metadata"]["name"], "unwanted")
+        new["data"] = {**new["data"], "admitted": new["data"].get("admitted", "") + self._name}
+
+
+async def test_admissions_complete_new_objects_in_order_and_only_new_ones(
+    store: objects.Objects,
+) -> None:
+    for name in ("a", "b"):
+        store.admit_with("configmaps", Stamp(name))
+    made = await store.create("configmaps", config_map("one"))
+    assert made.decode()["data"]["admitted"] == "ab"
+    changed = await store.update("configmaps", "default", "one", _set(x="1"))
+    assert changed.decode()["data"] == {"x": "1"}
+    tried = await store.create("configmaps", config_map("two"), dry_run=True)
+    assert tried.decode()["data"]["admitted"] == "ab"
+
+
+async def test_what_admission_refuses_is_not_stored(store: objects.Objects) -> None:
+    store.admit_with("configmaps", Stamp("a"))
+    with pytest.raises(errors.StatusError, match='configmaps "one" is forbidden: unwanted'):
+        await store.create("configmaps", config_map("one", unwanted="1"))
+    assert store.find("configmaps", "default", "one") is None
