@@ -101,25 +101,30 @@ class _Look:
         return pod.available(self.now, self.set.spec.min_ready_seconds)
 
     def extra(self) -> list[pod_facts.PodFacts]:
-        """More than one: the oldest stays, while surging the oldest of both revisions."""
+        """More than one: the oldest stays, while surging one of both revisions."""
         if max_surge(self.set):
-            new, old = self._oldest()
+            new, old = self._both()
             keep = [pod for pod in (new, old) if pod is not None]
         else:
             keep = sorted(self.running, key=_age)[:1]
         return [pod for pod in self.running if pod not in keep]
 
-    def _oldest(self) -> tuple[pod_facts.PodFacts | None, pod_facts.PodFacts | None]:
-        ordered = sorted(self.running, key=_age)
+    def _both(self) -> tuple[pod_facts.PodFacts | None, pod_facts.PodFacts | None]:
+        """Of either revision the one that is kept while surging. Kubernetes keeps the oldest; here
+        one that serves comes before that, so that a surge never gives up the last that does."""
+        ordered = sorted(self.running, key=self._worth)
         new = next((pod for pod in ordered if self._is_new(pod)), None)
         old = next((pod for pod in ordered if not self._is_new(pod)), None)
         return new, old
+
+    def _worth(self, pod: pod_facts.PodFacts) -> tuple[bool, bool, tuple[str, str]]:
+        return not self.available(pod), not pod.ready, _age(pod)
 
     def _is_new(self, pod: pod_facts.PodFacts) -> bool:
         return pod.metadata.labels.get(history.LABEL) == self.hashed
 
     def roll(self, found: Place) -> Plan:
-        new, old = self._oldest()
+        new, old = self._both()
         if old is None:
             return Plan()
         if not max_surge(self.set):
@@ -127,7 +132,8 @@ class _Look:
             return Plan(delete=[old])
         if new is None:
             return Plan(create=found.should_run)
-        return Plan(delete=[old]) if self.available(new) else Plan()
+        # An old one that serves no more is not waited with.
+        return Plan(delete=[old]) if self.available(new) or not old.ready else Plan()
 
 
 def max_surge(daemon_set: workloads.DaemonSet) -> int:

@@ -55,6 +55,14 @@ ON_DELETE = {"updateStrategy": {"type": "OnDelete"}}
             SURGE, [pod("a", "old"), pod("b", "new"), pod("c", "new", age=3)], HERE,
             (False, ["c"], []), id="surge: no third",
         ),
+        pytest.param(
+            SURGE, [pod("a", "old", ready=False), pod("b", "old", age=1)], HERE,
+            (False, ["a"], []), id="surge: of two old ones the one that serves stays",
+        ),
+        pytest.param(
+            SURGE, [pod("a", "old", ready=False), pod("b", "new", ready=False)], HERE,
+            (False, ["a"], []), id="surge: an old one that serves no more goes",
+        ),
     ],
 )  # fmt: skip
 def test_plan(fields: Object, pods: list[Any], place: daemon.Place, expected: Any) -> None:
@@ -150,6 +158,7 @@ _PODS = st.lists(
 
 
 @hypothesis.settings(deadline=None)
+@hypothesis.example([("old", "Running", False), ("old", "Running", True)], True, HERE)
 @hypothesis.given(_PODS, st.booleans(), st.sampled_from([HERE, AWAY, STAYS]))
 def test_it_converges(
     there: list[tuple[str, str, bool]], surging: bool, place: daemon.Place
