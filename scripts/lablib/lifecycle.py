@@ -116,16 +116,29 @@ def start(device: Device) -> None:
 
 def stop(device: Device, number: signal.Signals) -> None:
     """edgeorch only; containers and containerd go on."""
-    pid = kernel.read_pid(device.pid_file("edgeorch"))
+    _end(device, "edgeorch", number)
+
+
+def stop_containerd(device: Device, number: signal.Signals) -> None:
+    """containerd only, as systemd would (`KillMode=process`): shims and containers go on."""
+    _end(device, "containerd", number)
+
+
+def start_containerd(device: Device) -> None:
+    """As systemd would after its end (`Restart=always`); returns when it takes connections."""
+    _containerd(device, device.load().get("containerd_dir"))
+
+
+def _end(device: Device, program: str, number: signal.Signals) -> None:
+    path = device.pid_file(program)
+    pid = kernel.read_pid(path)
     if pid is not None:
         kernel.send(pid, number)
-        if not kernel.wait_until(lambda: _gone(device), STOP_SECONDS):
-            raise LabError(f"cannot stop {device.name}: pid {pid} outlived {STOP_SECONDS:.0f} s")
-    device.pid_file("edgeorch").unlink(missing_ok=True)
-
-
-def _gone(device: Device) -> bool:
-    return kernel.read_pid(device.pid_file("edgeorch")) is None
+        if not kernel.wait_until(lambda: kernel.read_pid(path) is None, STOP_SECONDS):
+            raise LabError(
+                f"cannot stop {program} of {device.name}: pid {pid} outlived {STOP_SECONDS:.0f} s"
+            )
+    path.unlink(missing_ok=True)
 
 
 # --- parts -----------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 
 from scripts.lablib import device as devices
 from scripts.lablib import kernel, lifecycle
+from tests import generations
 
 from . import clients
 
@@ -158,7 +159,7 @@ def kubectls() -> dict[str, Path]:
     return dict(sorted(versions.items(), key=lambda item: int(item[0].partition(".")[2])))
 
 
-def generations() -> list[str]:
+def kubectl_generations() -> list[str]:
     """The newest kubectl, and of older ones those that ask in another way."""
     found = list(kubectls())
     return [version for version in found if version in ("1.27", "1.30", "1.33", found[-1])]
@@ -183,6 +184,10 @@ class Lab:
         return call([str(LAB), verb, self.name, *arguments], check=check, seconds=seconds)
 
     def up(self, *arguments: str) -> None:
+        """On this machine's containerd, or the one that tests/generations.py says."""
+        directory = generations.chosen()
+        if directory is not None and "--containerd" not in arguments:
+            arguments = (*arguments, "--containerd", str(directory))
         self.lab("up", *arguments)
 
     def load(self, *archives: Path) -> None:

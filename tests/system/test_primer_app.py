@@ -41,7 +41,7 @@ def app(lab: labs.Lab) -> Iterator[None]:
 
 
 N = ("-n", NAMESPACE)
-versions = pytest.mark.parametrize("version", labs.generations())
+versions = pytest.mark.parametrize("version", labs.kubectl_generations())
 
 
 def table(text: str) -> tuple[list[str], list[list[str]]]:

@@ -8,6 +8,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from tests import generations
+
 CONFIG = """\
 version = 2
 root = "{root}/lib"
@@ -53,6 +55,7 @@ class Containerd:
                 ],
                 stdout=log,
                 stderr=log,
+                env=generations.environment(),
             )
         self._await_answer()
 
@@ -108,7 +111,7 @@ class Containerd:
         deadline = time.monotonic() + 30
         while True:
             command = ["ctr", "--address", self.address, "--timeout", "2s", "version"]
-            done = subprocess.run(command, capture_output=True)
+            done = subprocess.run(command, capture_output=True, env=generations.environment())
             if done.returncode == 0:
                 return
             if time.monotonic() > deadline:
