@@ -17,8 +17,11 @@ from edgeorch.model.validation import (
     core,
     discovery,
     meta,
+    networking,
     pods,
+    rbac,
     services,
+    stored,
     updates,
     workloads,
 )
@@ -45,6 +48,21 @@ _CREATE: dict[str, Callable[[Object], Causes]] = {
     "poddisruptionbudgets.policy": controllers.disruption_budget,
     "jobs.batch": batch.job,
     "cronjobs.batch": batch.cron_job,
+    "ingresses.networking.k8s.io": networking.ingress,
+    "ingressclasses.networking.k8s.io": networking.ingress_class,
+    "networkpolicies.networking.k8s.io": networking.network_policy,
+    "roles.rbac.authorization.k8s.io": rbac.role,
+    "rolebindings.rbac.authorization.k8s.io": rbac.role_binding,
+    "clusterroles.rbac.authorization.k8s.io": rbac.cluster_role,
+    "clusterrolebindings.rbac.authorization.k8s.io": rbac.cluster_role_binding,
+    "priorityclasses.scheduling.k8s.io": stored.priority_class,
+    "runtimeclasses.node.k8s.io": stored.runtime_class,
+    "leases.coordination.k8s.io": stored.lease,
+    "limitranges": stored.limit_range,
+    "resourcequotas": stored.resource_quota,
+    "podtemplates": stored.pod_template,
+    "csidrivers.storage.k8s.io": stored.csi_driver,
+    "csinodes.storage.k8s.io": stored.csi_node,
 }
 
 _UPDATE: dict[str, Callable[[Object, Object], Causes]] = {
@@ -65,6 +83,13 @@ _UPDATE: dict[str, Callable[[Object, Object], Causes]] = {
     "poddisruptionbudgets.policy": controllers.disruption_budget_update,
     "jobs.batch": batch.job_update,
     "cronjobs.batch": batch.cron_job_update,
+    "ingresses.networking.k8s.io": networking.ingress_update,
+    "ingressclasses.networking.k8s.io": networking.ingress_class_update,
+    "rolebindings.rbac.authorization.k8s.io": rbac.role_binding_update,
+    "clusterrolebindings.rbac.authorization.k8s.io": rbac.cluster_role_binding_update,
+    "priorityclasses.scheduling.k8s.io": stored.priority_class_update,
+    "runtimeclasses.node.k8s.io": stored.runtime_class_update,
+    "resourcequotas": stored.resource_quota_update,
 }
 
 _STATUS: dict[str, Callable[[Object, Object], Causes]] = {

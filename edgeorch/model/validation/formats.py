@@ -71,6 +71,18 @@ def dns1123_subdomain(value: str) -> list[str]:
     return found
 
 
+def wildcard_subdomain(value: str) -> list[str]:
+    """`*.` and a subdomain."""
+    if _fits(r"\*\." + _SUBDOMAIN, value):
+        return []
+    told = (
+        "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain,"
+        " which must consist of lower case alphanumeric characters, '-' or '.' and end with an"
+        " alphanumeric character"
+    )
+    return [_regex(told, r"\*\." + _SUBDOMAIN, "*.example.com")]
+
+
 def dns_search(value: str) -> list[str]:
     """A subdomain that may hold underscores."""
     found = [at_most(253)] if len(value) > 253 else []

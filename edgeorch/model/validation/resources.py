@@ -108,6 +108,18 @@ def _container_name(path: str, name: str) -> Causes:
     return found
 
 
+def quota_name(path: str, name: str) -> Causes:
+    """What a ResourceQuota may bound."""
+    found = invalid_each(path, name, formats.qualified_name(name))
+    known = name in _STANDARD or name.startswith((_HUGE, "requests.hugepages-"))
+    if "/" not in name and not found and not known:
+        why = "must be a standard resource type or fully qualified"
+        found.append(errors.invalid_value(path, name, why))
+        why = "must be a standard resource for quota"
+        found.append(errors.invalid_value(path, name, why))
+    return found
+
+
 def amount_of(path: str, name: str, amount: object) -> Causes:
     value = _nano(amount)
     found: Causes = []
