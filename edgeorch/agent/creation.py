@@ -46,6 +46,8 @@ class Order:
     pod_ip: str
     accepted_at: float
     last: Exit | None
+    target_pid: int = 0
+    """A process of the container whose PID namespace it shares; 0 for its own."""
 
 
 class Maker:
@@ -156,6 +158,7 @@ class Maker:
             cgroups_path=group,
             network="" if spec.host_network else str(self._settings.run_dir / "netns" / uid),
             ipc="" if spec.host_ipc else str(self._sandboxes.path(uid) / "ipc"),
+            pid=f"/proc/{order.target_pid}/ns/pid" if order.target_pid else "",
             host_network=spec.host_network,
             host_pid=spec.host_pid,
             host_ipc=spec.host_ipc,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
 from edgeorch.agent import checks
-from edgeorch.agent.creation import Order
+from edgeorch.agent.creation import CreateError, Order
 from edgeorch.core import actions, container_labels, pod_plan, probe_state, restarts
 from edgeorch.core.observed import Exit, Hook, Kind, ProbeKind, State, Stop
 from edgeorch.lib import clock as clocks
@@ -159,11 +159,24 @@ class Executor:
             pod_ip=memory.sandbox.ip if memory.sandbox else "",
             accepted_at=memory.accepted_at,
             last=before.exit if before else None,
+            target_pid=self._target_pid(spec),
         )
         id_, labels = await shop.maker.create(order, shop.clock.monotonic())
         shop.observer.created(id_, labels)
         say = shop.voice.container(self.pod, action.name, kind)
         say("Normal", "Created", f"Created container: {action.name}")
+
+    def _target_pid(self, spec: views.Container) -> int:
+        """Raises CreateError."""
+        target = spec.target_container_name if isinstance(spec, views.EphemeralContainer) else ""
+        if not target:
+            return 0
+        attempts = self._shop.observer.pod(self.pod.metadata.uid)
+        for container in attempts:
+            if container.name == target and container.state is State.RUNNING and container.pid:
+                return container.pid
+        told = f"unable to find target container {target}"
+        raise CreateError("CreateContainerConfigError", told)
 
     async def _start(self, action: actions.StartContainer) -> None:
         spec, kind = self._spec(action.name)

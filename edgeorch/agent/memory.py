@@ -62,8 +62,7 @@ class Memory:
 
     def adopt(self, pod: views.Pod, containers: tuple[Container, ...]) -> None:
         """Take over what an earlier process has started: hooks are through, verdicts stand."""
-        entries = [*pod.status.container_statuses, *pod.status.init_container_statuses]
-        known = {entry.get("containerID"): entry for entry in entries}
+        known = {entry.get("containerID"): entry for entry in pod.status.all_container_statuses}
         for container in containers:
             if container.state is not State.RUNNING:
                 continue

@@ -81,6 +81,7 @@ class Stats:
         listed = [
             *(status.get("containerStatuses") or ()),
             *(status.get("initContainerStatuses") or ()),
+            *(status.get("ephemeralContainerStatuses") or ()),
         ]
         return {
             each["name"]: f"{above}/{each['containerID'].rpartition('/')[2]}"

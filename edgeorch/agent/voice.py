@@ -12,6 +12,13 @@ if TYPE_CHECKING:
     from edgeorch.model.kinds import Object
     from edgeorch.store.recorder import Recorder
 
+_FIELDS = {
+    Kind.MAIN: "containers",
+    Kind.INIT: "initContainers",
+    Kind.SIDECAR: "initContainers",
+    Kind.EPHEMERAL: "ephemeralContainers",
+}
+
 Say = Callable[[str, str, str], None]
 """Event type, reason, message."""
 
@@ -24,7 +31,7 @@ class Voice:
         self._recorder.event(_involved(pod), kind, reason, message)
 
     def container(self, pod: views.Pod, name: str, kind: Kind) -> Say:
-        field = "containers" if kind is Kind.MAIN else "initContainers"
+        field = _FIELDS[kind]
 
         def say(event_type: str, reason: str, message: str) -> None:
             self._recorder.event(

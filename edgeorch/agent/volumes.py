@@ -87,7 +87,8 @@ class Volumes:
     def references(self, pod: views.Pod) -> set[Reference]:
         """Objects whose change concerns the pod: of its volumes and of its environment."""
         found = {ref for volume in pod.spec.volumes for ref in _volume_references(volume)}
-        for container in [*pod.spec.containers, *pod.spec.init_containers]:
+        spec = pod.spec
+        for container in (*spec.containers, *spec.init_containers, *spec.ephemeral_containers):
             for source in container.env_from:
                 found |= set(_key_references(source))
             for var in container.env:

@@ -20,6 +20,8 @@ class Kind(enum.Enum):
     MAIN = "main"
     INIT = "init"
     SIDECAR = "sidecar"
+    EPHEMERAL = "ephemeral"
+    """Added to a running pod to look into it; runs once."""
 
 
 class State(enum.Enum):

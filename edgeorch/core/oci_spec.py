@@ -96,6 +96,8 @@ class Surroundings:
     cgroups_path: str
     network: str = ""
     ipc: str = ""
+    pid: str = ""
+    """Another container's PID namespace to share; empty for one of its own."""
     host_network: bool = False
     host_pid: bool = False
     host_ipc: bool = False
@@ -211,18 +213,10 @@ def _system_mounts(security: views.ContainerSecurity, around: Surroundings) -> l
             "devpts",
             ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
         ),
-        *(
-            [_passed_through("/dev/mqueue", "/dev/mqueue")]
-            if around.host_ipc
-            else [_mount("/dev/mqueue", "mqueue", "mqueue", quiet)]
-        ),
+        _mount("/dev/mqueue", "mqueue", "mqueue", quiet),
         _mount("/sys", "sysfs", "sysfs", [*quiet, access]),
         _mount("/sys/fs/cgroup", "cgroup", "cgroup", [*quiet, "relatime", access]),
     ]
-
-
-def _passed_through(source: str, target: str) -> Object:
-    return _bind(Mount(source, target))
 
 
 def _mount(target: str, kind: str, source: str, options: list[str]) -> Object:
@@ -267,7 +261,7 @@ def _linux(container: views.Container, around: Surroundings, machine: Machine) -
 def _namespaces(around: Surroundings, machine: Machine) -> list[Object]:
     found: list[Object] = [{"type": "mount"}]
     if not around.host_pid:
-        found.append({"type": "pid"})
+        found.append({"type": "pid", **({"path": around.pid} if around.pid else {})})
     if not around.host_ipc:
         found.append({"type": "ipc", **({"path": around.ipc} if around.ipc else {})})
     if not around.host_network:

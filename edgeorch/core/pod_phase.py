@@ -119,7 +119,7 @@ def _abandoned(pod: views.Pod, seen: PodSeen) -> bool:
     """A pod that must not restart has lost its sandbox in the midst of its run (a reboot)."""
     if pod.spec.restart_policy != "Never" or seen.sandbox is not None:
         return False
-    return any(container.state is State.ENDED for container in seen.containers)
+    return any(c.state is State.ENDED and c.kind is not Kind.EPHEMERAL for c in seen.containers)
 
 
 def _init_failed(pod: views.Pod, seen: PodSeen) -> bool:

@@ -70,7 +70,9 @@ def containers_of(pod: views.Pod) -> list[tuple[views.Container, Kind]]:
         (container, Kind.SIDECAR if container.restart_policy == "Always" else Kind.INIT)
         for container in pod.spec.init_containers
     ]
-    return inits + [(container, Kind.MAIN) for container in pod.spec.containers]
+    mains = [(container, Kind.MAIN) for container in pod.spec.containers]
+    extra = [(container, Kind.EPHEMERAL) for container in pod.spec.ephemeral_containers]
+    return [*inits, *mains, *extra]
 
 
 def grace_period(pod: views.Pod, seen: PodSeen) -> float:
@@ -106,6 +108,7 @@ class _Planner:
             self._act(actions.EnsureSandbox())
         if self.seen.volumes is None or self.seen.volumes != self.seen.volumes_wanted:
             self._act(actions.MountVolumes(self.seen.volumes_wanted))
+        self._look_in()
         if self._initialise():
             self._run_mains()
         self._sweep()
@@ -179,6 +182,18 @@ class _Planner:
             if step is _Step.COMING:
                 may_start = False
 
+    def _look_in(self) -> None:
+        """Ephemeral containers wait for nothing but the sandbox, and run once."""
+        for container in self.pod.spec.ephemeral_containers:
+            latest = self.seen.latest(container.name)
+            if latest is None:
+                if self._attempt(container.name, None) == 0 and self.seen.sandbox is not None:
+                    self._next_attempt(container, Kind.EPHEMERAL, None)
+            elif latest.state is State.CREATED:
+                self._start(container, latest, may_start=True)
+            elif latest.state is State.ENDED:
+                self._settle(latest)
+
     def _advance(self, spec: views.Container, kind: Kind, *, may_start: bool) -> _Step:
         latest = self.seen.latest(spec.name)
         if latest is None:
@@ -220,8 +235,7 @@ class _Planner:
     def _attempt(self, name: str, latest: Container | None) -> int:
         """One more than any attempt known, also where only the status remembers it."""
         known = latest.attempt if latest else -1
-        status = self.pod.status
-        for entry in [*status.container_statuses, *status.init_container_statuses]:
+        for entry in self.pod.status.all_container_statuses:
             if entry.get("name") == name and entry.get("containerID"):
                 known = max(known, int(entry.get("restartCount", 0)))
         return known + 1

@@ -60,6 +60,7 @@ _REPLACED = ("phase", "reason", "message", "podIP", "podIPs", "hostIP", "hostIPs
 _LISTS = (
     ("initContainerStatuses", (Kind.INIT, Kind.SIDECAR)),
     ("containerStatuses", (Kind.MAIN,)),
+    ("ephemeralContainerStatuses", (Kind.EPHEMERAL,)),
 )
 
 
@@ -97,8 +98,8 @@ def _container_statuses(
         if kind in kinds:
             entry = _container_status(pod, spec, kind, seen, before.get(spec.name), around)
             found.append(entry)
-    # Kubernetes lists main containers by name and init containers as they run.
-    return sorted(found, key=lambda entry: entry["name"]) if Kind.MAIN in kinds else found
+    # Kubernetes lists containers by name, but init containers as they run.
+    return found if Kind.INIT in kinds else sorted(found, key=lambda entry: entry["name"])
 
 
 def _container_status(
@@ -110,8 +111,8 @@ def _container_status(
     around: Surroundings,
 ) -> Object:
     latest = seen.latest(spec.name)
-    ending = bool(pod.metadata.deletion_timestamp) or pod.terminal
-    if latest is None and before is not None and ending and "terminated" in before["state"]:
+    stays = bool(pod.metadata.deletion_timestamp) or pod.terminal or kind is Kind.EPHEMERAL
+    if latest is None and before is not None and stays and "terminated" in before["state"]:
         return before
     entry: Object = {
         "name": spec.name,
@@ -121,8 +122,9 @@ def _container_status(
         "restartCount": _shown_restarts(latest, before),
         "image": latest.image if latest and latest.image else spec.image,
         "imageID": latest.image_id if latest else "",
-        "started": latest is not None and pod_phase.started(spec, latest, seen),
     }
+    if kind is not Kind.EPHEMERAL:
+        entry["started"] = latest is not None and pod_phase.started(spec, latest, seen)
     if latest is not None and latest.state is not State.CREATED:
         entry["containerID"] = f"containerd://{latest.id}"
     _states(pod, spec, kind, seen, latest, before, around, entry)
@@ -142,7 +144,7 @@ def _ready(
 ) -> bool:
     if kind is Kind.INIT:
         return latest.exit is not None and latest.exit.code == 0
-    if pod.metadata.deletion_timestamp:
+    if pod.metadata.deletion_timestamp or kind is Kind.EPHEMERAL:
         return False
     return pod_phase.ready(spec, latest, seen)
 
@@ -218,7 +220,8 @@ def _waiting_to_start(pod: views.Pod, spec: views.Container, kind: Kind, seen: P
     failure = _failure(seen, spec.name)
     if failure is not None:
         return _waiting(failure.reason, failure.message)
-    before_us = pod.spec.init_containers and not pod_phase.initialized(pod, seen)
+    inits = bool(pod.spec.init_containers) and kind is not Kind.EPHEMERAL
+    before_us = inits and not pod_phase.initialized(pod, seen)
     return _waiting("PodInitializing" if before_us else "ContainerCreating", "")
 
 

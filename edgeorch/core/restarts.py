@@ -18,6 +18,8 @@ RESET_AFTER = 600.0
 
 def wanted(pod: views.Pod, kind: Kind, ended: Exit) -> bool:
     """Whether the restart policy asks for another attempt."""
+    if kind is Kind.EPHEMERAL:
+        return False
     policy = pod.spec.restart_policy
     if kind is Kind.SIDECAR:
         return True

@@ -61,7 +61,10 @@ NAMESPACE = Kind(
 NODE = Kind("", "v1", "Node", "nodes", "node", False, ("no",), subresources=("status",))
 POD = Kind(
     "", "v1", "Pod", "pods", "pod", True, ("po",), ("all",),
-    subresources=("status", "log", "binding", "eviction", "exec", "attach", "portforward"),
+    subresources=(
+        "status", "log", "binding", "eviction", "exec", "attach", "portforward",
+        "ephemeralcontainers",
+    ),
 )  # fmt: skip
 SERVICE = Kind(
     "",

@@ -124,6 +124,9 @@ def prepare_update(kind: kinds.Kind, new: Object, old: Object, *, subresource: s
     updated = {**new, "metadata": meta}
     if subresource == "status":
         return _status_update(kind, updated, old)
+    if subresource == "ephemeralcontainers":
+        updated = pods.with_ephemeral(updated, old)
+        meta = updated["metadata"]
     if kind.has_status:
         _keep(updated, old, "status")
     if kind.resource == "namespaces" and subresource != "finalize":

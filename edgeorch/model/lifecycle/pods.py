@@ -1,4 +1,4 @@
-"""A Pod's first status: pending, with its QoS class, which never changes afterwards."""
+"""A Pod's first status (pending, with the QoS class it keeps), and writes of parts of it."""
 
 from __future__ import annotations
 
@@ -19,6 +19,19 @@ def first_status(obj: Object) -> Object:
             }
         ]
     return status
+
+
+def with_ephemeral(new: Object, old: Object) -> Object:
+    """What a write of `ephemeralcontainers` may touch: that list, and the books of who wrote."""
+    meta = dict(old.get("metadata") or {})
+    for field in ("managedFields", "resourceVersion"):
+        if field in new["metadata"]:
+            meta[field] = new["metadata"][field]
+    spec = dict(old.get("spec") or {})
+    spec.pop("ephemeralContainers", None)
+    if listed := (new.get("spec") or {}).get("ephemeralContainers"):
+        spec["ephemeralContainers"] = listed
+    return {**new, "metadata": meta, "spec": spec}
 
 
 def qos_class(spec: Object) -> str:

@@ -109,13 +109,15 @@ def create(kind: kinds.Kind, obj: Object) -> Causes:
 
 def update(kind: kinds.Kind, new: Object, old: Object, subresource: str = "") -> Causes:
     """`subresource` "status" checks a status write, "finalize" a namespace's finalizers, "binding"
-    lets a pod get its node.
+    lets a pod get its node, "ephemeralcontainers" adds some to a pod.
     """
     if subresource == "status":
         status = _STATUS.get(kind.resource)
         return status(new, old) if status else meta.validate_update(new, old)
     if subresource == "binding":
         return meta.validate_update(new, old)
+    if subresource == "ephemeralcontainers":
+        return updates.pod_ephemeral(new, old)
     if subresource == "finalize":
         return updates.namespace_finalize(new, old)
     rule = _UPDATE.get(kind.resource)

@@ -24,6 +24,7 @@ _NOT_EPHEMERAL = (
     "lifecycle",
     "resizePolicy",
     "restartPolicy",
+    "restartPolicyRules",
 )
 
 

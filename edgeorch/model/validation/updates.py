@@ -52,6 +52,26 @@ def pod(new: Object, old: Object) -> Causes:
     return found + _pod_spec_unchanged(spec, before)
 
 
+def pod_ephemeral(new: Object, old: Object) -> Causes:
+    """A write of `ephemeralcontainers`: it may only add."""
+    found = meta.validate_update(new, old) + pods.metadata_and_spec(new)
+    if "kubernetes.io/config.mirror" in (old["metadata"].get("annotations") or {}):
+        return [errors.forbidden_field("", "static pods do not support ephemeral containers")]
+    path = "spec.ephemeralContainers"
+    now = {each.get("name"): each for each in new["spec"].get("ephemeralContainers") or []}
+    for earlier in (old.get("spec") or {}).get("ephemeralContainers") or []:
+        name = earlier.get("name")
+        shown = json.canonical(name).decode()
+        if name not in now:
+            why = f"existing ephemeral containers {shown} may not be removed\n"
+            found.append(errors.forbidden_field(path, why))
+        elif _pruned(now[name]) != _pruned(earlier):
+            told = _difference(earlier, now[name])
+            why = f"existing ephemeral containers {shown} may not be changed\n{told}"
+            found.append(errors.forbidden_field(path, why))
+    return found
+
+
 def _tolerations(new: list[Object], old: list[Object]) -> Causes:
     def bare(toleration: Object) -> Object:
         return {k: v for k, v in toleration.items() if k != "tolerationSeconds" and v}

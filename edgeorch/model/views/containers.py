@@ -131,3 +131,8 @@ class Container(View, frozen=True, kw_only=True):
     stdin_once: bool = False
     tty: bool = False
     restart_policy: str = ""
+
+
+class EphemeralContainer(Container, frozen=True, kw_only=True):
+    target_container_name: str = ""
+    """Whose processes it sees."""

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import field
 
 from edgeorch.model.views.base import Condition, Meta, Quantities, SelectorRequirement, View
-from edgeorch.model.views.containers import Container
+from edgeorch.model.views.containers import Container, EphemeralContainer
 
 
 class PodSecurity(View, frozen=True, kw_only=True):
@@ -74,6 +74,7 @@ class SchedulingGate(View, frozen=True, kw_only=True):
 class PodSpec(View, frozen=True, kw_only=True):
     containers: list[Container] = []
     init_containers: list[Container] = []
+    ephemeral_containers: list[EphemeralContainer] = []
     volumes: list[dict[str, Any]] = []
     restart_policy: str = "Always"
     termination_grace_period_seconds: int = 30
@@ -111,6 +112,15 @@ class PodStatus(View, frozen=True, kw_only=True):
     message: str = ""
     container_statuses: list[dict[str, Any]] = []
     init_container_statuses: list[dict[str, Any]] = []
+    ephemeral_container_statuses: list[dict[str, Any]] = []
+
+    @property
+    def all_container_statuses(self) -> list[dict[str, Any]]:
+        return [
+            *self.container_statuses,
+            *self.init_container_statuses,
+            *self.ephemeral_container_statuses,
+        ]
 
 
 class Pod(View, frozen=True, kw_only=True):

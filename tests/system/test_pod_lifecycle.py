@@ -1,0 +1,66 @@
+"""The life of a pod as a kubelet leads it: debugging, restart rules, hooks, probes, endings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from . import lab as labs
+from . import manifests
+
+N = ("-n", "lives")
+IMAGE = ("--image=busybox", "--image-pull-policy=IfNotPresent")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def space(lab: labs.Lab) -> Iterator[None]:
+    """One namespace for this file's pods, each test with names of its own."""
+    lab.kubectl("create", "namespace", "lives")
+    yield
+    lab.kubectl("delete", "namespace", "lives", "--timeout=60s", seconds=70)
+
+
+def test_debugging_a_running_pod(lab: labs.Lab) -> None:
+    """A program beside the other, in its PID namespace; it runs once and changes nothing else."""
+    lab.apply(manifests.pod("buggy"), *N)
+    lab.wait("pod/buggy", "condition=Ready", *N)
+    asked = ("debug", "buggy", *IMAGE, "--target=main", "-c", "dbg", *N)
+    lab.kubectl(*asked, "--", "sh", "-c", "ps; echo done; exit 3")
+
+    ended = "jsonpath={.status.ephemeralContainerStatuses[0].state.terminated.exitCode}=3"
+    lab.wait("pod/buggy", ended, *N)
+    pod = lab.get("pod/buggy", *N)
+    entry = pod["status"]["ephemeralContainerStatuses"][0]
+    assert (entry["name"], entry["ready"], entry["restartCount"]) == ("dbg", False, 0)
+    assert pod["status"]["phase"] == "Running"
+    assert lab.kubectl("get", "pod", "buggy", "--no-headers", *N).split()[1:4] == [
+        "1/1", "Running", "0"
+    ]  # fmt: skip
+    seen = lab.kubectl("logs", "buggy", "-c", "dbg", *N)
+    assert "trap 'exit 0' TERM" in seen
+    assert seen.endswith("done\n")
+
+    refused = lab.try_kubectl(
+        "patch", "pod", "buggy", "--subresource=ephemeralcontainers", "-p",
+        '{"spec":{"ephemeralContainers":[{"name":"dbg","image":"other"}]}}', *N,
+    )  # fmt: skip
+    assert 'existing ephemeral containers "dbg" may not be changed' in refused.stderr
+
+
+def test_debugging_a_copy_and_the_node(lab: labs.Lab) -> None:
+    lab.apply(manifests.pod("broken", manifests.container("exit 1")), *N)
+    lab.kubectl(
+        "debug", "broken", "--copy-to=mended", "--container=main", "--set-image=main=busybox",
+        "--share-processes=false", *N, "--", "sh", "-c", "sleep 100",
+    )  # fmt: skip
+    lab.wait("pod/mended", "condition=Ready", *N)
+
+    look = "test -d /proc/1 && ls /run >/dev/null && echo seen"
+    asked = ("debug", f"node/{lab.name}", *IMAGE, *N)
+    lab.kubectl(*asked, "--", "chroot", "/host", "sh", "-c", look)
+    name = lab.kubectl("get", "pods", "-o", "name", *N).split("\n")
+    debugger = next(line for line in name if "node-debugger" in line)
+    lab.wait(debugger, "jsonpath={.status.phase}=Succeeded", *N)
+    assert lab.kubectl("logs", debugger, *N) == "seen\n"
+    lab.kubectl("delete", "pods", "--all", "--grace-period=1", *N)
