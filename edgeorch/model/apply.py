@@ -190,7 +190,10 @@ def _compared(old: Object, new: Object, struct: schema.Struct) -> tuple[Paths, P
     after = dict(fieldset.flatten(_unmanaged(new), struct))
     absent = object()
     changed = {path for path, value in after.items() if before.get(path, absent) != value}
-    return frozenset(changed), frozenset(before.keys() - after.keys())
+    held = set(fieldset.holders(_unmanaged(old), struct))
+    holds = set(fieldset.holders(_unmanaged(new), struct))
+    removed = (before.keys() - after.keys()) | (held - holds)
+    return frozenset(changed | (holds - held)), frozenset(removed)
 
 
 def _settle(

@@ -77,6 +77,39 @@ def _items(value: list[Any], field: schema.Field, path: Path) -> Iterator[tuple[
             yield from _fields(item, inner, at)
 
 
+# Fields whose Go type is a struct and no pointer, which therefore are there as soon as what holds
+# them is.
+_ALWAYS_THERE = frozenset(
+    {
+        "daemonEndpoints", "jobTemplate", "lastState", "metadata", "nodeInfo", "resources", "spec",
+        "state", "status", "strategy", "template", "updateStrategy",
+    }
+)  # fmt: skip
+
+
+def holders(obj: Object, struct: schema.Struct | None, at: Path = ()) -> Iterator[Path]:
+    """Maps, lists and objects that exist only for what they hold: whoever writes the first thing
+    into one owns it too."""
+    for name, value in obj.items():
+        field = struct.fields.get(name) if struct else None
+        if field is None or not value or field.list_type == "atomic":
+            continue
+        path, shape = (*at, "f:" + name), field.shape
+        if shape.kind == "ref" and isinstance(value, dict) and not shape.struct.atomic:
+            if name not in _ALWAYS_THERE:
+                yield path
+            yield from holders(value, shape.struct, path)
+        elif shape.kind == "map" and isinstance(value, dict):
+            yield path
+        elif is_keyed(field) and isinstance(value, list):
+            if not field.required:
+                yield path
+            inner = shape.fields() if field.list_type == "map" else None
+            for item in value:
+                if isinstance(item, dict) and inner is not None:
+                    yield from holders(item, inner, (*path, element(item, field)))
+
+
 def is_keyed(field: schema.Field) -> bool:
     """Whether elements of the list are owned one by one."""
     return field.shape.kind == "array" and field.list_type in ("map", "set")

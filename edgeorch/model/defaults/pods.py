@@ -123,6 +123,8 @@ def _container(container: Object) -> None:
     _fill_empty(container, "imagePullPolicy", pull_policy(container.get("image", "")))
     _fill_empty(container, "terminationMessagePath", "/dev/termination-log")
     _fill_empty(container, "terminationMessagePolicy", "File")
+    if container.get("resources") is None:
+        container["resources"] = {}  # no pointer in Kubernetes: clients always see it
     for port in _list(container, "ports"):
         _fill_empty(port, "protocol", "TCP")
     for env in _list(container, "env"):

@@ -187,6 +187,57 @@ def test_an_update_takes_what_it_changes() -> None:
     assert updated(found, found, now="2025-01-01T00:00:00Z") == found
 
 
+def test_who_fills_a_map_first_owns_it_too() -> None:
+    """As the API server books it: structs that are always there have no owner."""
+    live = updated(
+        {},
+        {
+            "metadata": {"name": "web", "labels": {"a": "b"}},
+            "spec": {
+                "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}},
+                "template": {
+                    "spec": {
+                        "containers": [
+                            {
+                                "name": "c",
+                                "env": [
+                                    {"name": "N", "valueFrom": {"fieldRef": {"fieldPath": "x"}}}
+                                ],
+                                "resources": {"limits": {"cpu": "1"}},
+                            }
+                        ]
+                    }
+                },
+            },
+        },
+        "me",
+    )
+    (fields,) = entries(live).values()
+    assert fields["f:metadata"] == {"f:labels": {".": {}, "f:a": {}}}
+    assert fields["f:spec"] == {
+        "f:strategy": {"f:type": {}, "f:rollingUpdate": {".": {}, "f:maxSurge": {}}},
+        "f:template": {
+            "f:spec": {
+                "f:containers": {
+                    'k:{"name":"c"}': {
+                        ".": {},
+                        "f:name": {},
+                        "f:env": {
+                            ".": {},
+                            'k:{"name":"N"}': {
+                                ".": {},
+                                "f:name": {},
+                                "f:valueFrom": {".": {}, "f:fieldRef": {}},
+                            },
+                        },
+                        "f:resources": {"f:limits": {".": {}, "f:cpu": {}}},
+                    }
+                }
+            }
+        },
+    }
+
+
 def test_status_is_booked_under_its_subresource() -> None:
     live = applied({}, deployment(3))
     found = updated(live, {**live, "status": {"replicas": 3}}, "agent", subresource="status")
@@ -205,7 +256,7 @@ def test_updaters_are_capped() -> None:
     assert len(managers) == 10
     assert "ancient-changes" in managers
     labels = [fields.get("f:metadata", {}).get("f:labels", {}) for fields in entries(live).values()]
-    assert {name for found in labels for name in found} == {f"f:l{n}" for n in range(15)}
+    assert {name for found in labels for name in found} == {".", *(f"f:l{n}" for n in range(15))}
 
 
 def test_an_empty_list_resets_the_books() -> None:
