@@ -20,6 +20,7 @@ from edgeorch.agent import (
     executor,
     gc,
     images,
+    local_storage,
     logs,
     machine,
     node,
@@ -34,7 +35,7 @@ from edgeorch.agent import (
 from edgeorch.core import pod_plan, restarts
 from edgeorch.lib import backoff, tasks
 from edgeorch.model import kinds, views
-from edgeorch.runtime import containers, errors, execs, rootfs, stdio
+from edgeorch.runtime import containers, errors, execs, rootfs, snapshots, stdio
 from edgeorch.runtime import events as runtime_events
 from edgeorch.runtime import images as runtime_images
 from edgeorch.runtime import logs as runtime_logs
@@ -104,6 +105,12 @@ class Agent:
         self._node = node.NodeKeeper(
             objects, network, self._images, self.observer, clock, settings, self._facts
         )
+        self.disk = local_storage.DiskMeter(
+            snapshots.Snapshots(containerd, snapshotter=settings.snapshotter),
+            self._shop.volumes,
+            self._shop.maker.log_path,
+        )
+        self._storage = local_storage.LocalStorage(self.disk, self.observer, self._workers.values)
         self.logs = logs.PodLogs(self.output, self.observer, self._shop.maker.log_path, clock)
         self.observer.on_change = self._container_changed
         self.observer.on_image = self._image_changed
@@ -193,6 +200,7 @@ class Agent:
                 await self.observer.listed.wait()
                 await self._tidy_runtime()
                 group.create_task(tasks.supervise("pods", self._follow_pods))
+                group.create_task(tasks.supervise("local storage", self._storage.run))
                 for kind in (kinds.CONFIG_MAP, kinds.SECRET):
                     follow = functools.partial(self._follow_references, kind)
                     group.create_task(tasks.supervise(kind.plural, follow))
@@ -262,6 +270,7 @@ class Agent:
 
     def _offer(self, pod: views.Pod) -> None:
         uid = pod.metadata.uid
+        self._storage.came(pod)
         worker = self._workers.get(uid)
         if worker is not None:
             worker.offer(pod)

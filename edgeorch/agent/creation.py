@@ -151,7 +151,9 @@ class Maker:
         self, order: Order, tier: str, group: str, mounts: list[oci_spec.Mount], oom_floor: int
     ) -> oci_spec.Surroundings:
         spec, uid = order.pod.spec, order.pod.metadata.uid
-        score = qos.oom_score_adj(order.container, tier, self._facts.memory_bytes)
+        score = qos.oom_score_adj(
+            order.container, tier, self._facts.memory_bytes, qos.memory_share(order.pod.spec)
+        )
         return oci_spec.Surroundings(
             pod_uid=uid,
             hostname=pod_files.hostname(order.pod, self._settings.node_name),

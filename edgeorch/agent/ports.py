@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from edgeorch.core import pod_bandwidth
+    from edgeorch.lib import disk
     from edgeorch.net import addresses
     from edgeorch.net import network as networks
     from edgeorch.runtime import containers as records
@@ -146,6 +147,11 @@ class Execs(Protocol):
         self, container_id: str, command: execs.Command, *, limit: float
     ) -> execs.ExecResult:
         """Raises ExecTimeout after `limit` seconds, ContainerdError."""
+
+
+class Snapshots(Protocol):
+    async def usage(self, key: str) -> disk.Usage:
+        """Of a writable layer; nothing when it is gone. Raises ContainerdError."""
 
 
 class RootFiles(Protocol):

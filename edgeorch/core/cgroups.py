@@ -5,11 +5,12 @@ Arithmetic of pkg/kubelet/cm/helpers_linux.go; cgroup v2 weights as runc convert
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgeorch.core import qos
 from edgeorch.lib import quantity
-from edgeorch.model import views
+from edgeorch.model import pod_resources, views
 
 PERIOD_US = 100_000
 MIN_QUOTA_US = 1000
@@ -39,32 +40,26 @@ def container_limits(resources: views.Resources) -> Limits:
 
 
 def pod_limits(spec: views.PodSpec) -> Limits:
-    """What all containers may have together: a limit only where every container has one."""
-    cpu_request = 0
-    cpu_limit = memory = 0
-    cpu_bounded = memory_bounded = True
-    for container in spec.containers:
-        limits, requests = container.resources.limits, container.resources.requests
-        cpu_request += _milli(requests, "cpu") or _milli(limits, "cpu")
-        cpu_limit += _milli(limits, "cpu")
-        memory += _bytes(limits, "memory")
-        cpu_bounded = cpu_bounded and _milli(limits, "cpu") > 0
-        memory_bounded = memory_bounded and _bytes(limits, "memory") > 0
-    for container in spec.init_containers:
-        limits, requests = container.resources.limits, container.resources.requests
-        beside = container.restart_policy == "Always"
-        request, limit = _milli(requests, "cpu"), _milli(limits, "cpu")
-        cpu_request = cpu_request + request if beside else max(cpu_request, request)
-        cpu_limit = cpu_limit + limit if beside else max(cpu_limit, limit)
-        size = _bytes(limits, "memory")
-        memory = memory + size if beside else max(memory, size)
-        cpu_bounded = cpu_bounded and limit > 0
-        memory_bounded = memory_bounded and size > 0
+    """What all containers may have together: a limit only where the pod or each container has one.
+
+    A pod of class BestEffort asks for nothing and so gets the least.
+    """
+    asked, most = pod_resources.requests(spec), pod_resources.limits(spec)
+    cpu = _bound(spec, most, "cpu")
+    memory = _bound(spec, most, "memory")
     return Limits(
-        shares(cpu_request),
-        quota_us(cpu_limit) if cpu_bounded else None,
-        memory if memory_bounded else None,
+        shares(_up(asked.get("cpu", 0), quantity.NANO // 1000)),
+        quota_us(_up(cpu, quantity.NANO // 1000)),
+        _up(memory, quantity.NANO) or None,
     )
+
+
+def _bound(spec: views.PodSpec, most: Mapping[str, int], name: str) -> int:
+    """In nano units; 0 for none."""
+    own = spec.resources.limits if spec.resources is not None else {}
+    every = (*spec.containers, *spec.init_containers)
+    bounded = name in own or all(_amount(each.resources.limits, name) for each in every)
+    return most.get(name, 0) if bounded else 0
 
 
 def shares(milli: int) -> int:
@@ -82,6 +77,14 @@ def weight(cpu_shares: int) -> int:
 
 def _milli(quantities: dict[str, str], name: str) -> int:
     return quantity.parse(quantities.get(name, "0")).milli()
+
+
+def _amount(quantities: dict[str, str], name: str) -> int:
+    return quantity.parse(quantities.get(name, "0")).nano
+
+
+def _up(amount: int, unit: int) -> int:
+    return -(-amount // unit)
 
 
 def _bytes(quantities: dict[str, str], name: str) -> int:

@@ -35,6 +35,7 @@ class Spec(View, frozen=True, kw_only=True):
     containers: list[Container] = []
     init_containers: list[Container] = []
     overhead: dict[str, str] = {}
+    resources: Resources | None = None
     node_name: str = ""
     node_selector: dict[str, str] = {}
     affinity: views.Affinity | None = None

@@ -15,31 +15,51 @@ _BEST_EFFORT_ADJ = 1000
 
 
 def qos_class(spec: views.PodSpec) -> str:
-    containers = [*spec.containers, *spec.init_containers]
-    asked = False
+    """By what the pod says of itself, else by what its containers say together."""
+    each = [spec.resources] if spec.resources is not None else []
+    each = each or [c.resources for c in (*spec.containers, *spec.init_containers)]
+    limits: dict[str, int] = {}
+    requests: dict[str, int] = {}
     guaranteed = True
-    for container in containers:
-        limits, requests = container.resources.limits, container.resources.requests
-        for name in _COMPUTE:
-            limit, request = _amount(limits, name), _amount(requests, name)
-            asked = asked or limit > 0 or request > 0
-            if limit <= 0 or (name in requests and request != limit):
-                guaranteed = False
-    if not asked:
+    for resources in each:
+        _add(requests, resources.requests)
+        guaranteed = _add(limits, resources.limits) == len(_COMPUTE) and guaranteed
+    if not limits and not requests:
         return BEST_EFFORT
-    return GUARANTEED if guaranteed else BURSTABLE
+    # What is not asked for is asked for as much as it is limited.
+    return GUARANTEED if guaranteed and {**limits, **requests} == limits else BURSTABLE
 
 
-def oom_score_adj(container: views.Container, qos: str, capacity: int) -> int:
-    """`capacity` is the memory of the node in bytes."""
+def _add(total: dict[str, int], amounts: dict[str, str]) -> int:
+    """How many were added."""
+    found = {name: _amount(amounts, name) for name in _COMPUTE if _amount(amounts, name) > 0}
+    for name, amount in found.items():
+        total[name] = total.get(name, 0) + amount
+    return len(found)
+
+
+def oom_score_adj(container: views.Container, qos: str, capacity: int, share: int = 0) -> int:
+    """`capacity` is the memory of the node in bytes; `share` what the container has, in bytes, of
+    what its pod asks for beyond its containers."""
     if qos == GUARANTEED:
         return _GUARANTEED_ADJ
     if qos == BEST_EFFORT or capacity <= 0:
         return _BEST_EFFORT_ADJ
-    request = _amount(container.resources.requests, "memory")
+    request = _amount(container.resources.requests, "memory") + share * quantity.NANO
     score = 1000 - 1000 * request // (capacity * quantity.NANO)
     # Between the two other classes, whatever is asked for.
     return max(1000 + _GUARANTEED_ADJ, min(score, _BEST_EFFORT_ADJ - 1))
+
+
+def memory_share(spec: views.PodSpec) -> int:
+    """Bytes for each container of what the pod asks for beyond them (KEP-2837)."""
+    own = spec.resources.requests if spec.resources is not None else {}
+    if "memory" not in own:
+        return 0
+    beside = [c for c in spec.init_containers if c.restart_policy == "Always"]
+    every = [*spec.containers, *beside]
+    rest = _amount(own, "memory") - sum(_amount(c.resources.requests, "memory") for c in every)
+    return max(0, rest // (len(every) or 1) // quantity.NANO)
 
 
 def _amount(quantities: dict[str, str], name: str) -> int:

@@ -7,14 +7,19 @@ requests of the pods that are bound and not over. As pkg/scheduler/framework/plu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from edgeorch.core import node_affinity, pod_facts
 from edgeorch.lib import quantity
-from edgeorch.model import views
+from edgeorch.model import pod_resources, views
 
-CPU, MEMORY, STORAGE, PODS = "cpu", "memory", "ephemeral-storage", "pods"
+CPU, MEMORY, STORAGE, PODS = (
+    pod_resources.CPU,
+    pod_resources.MEMORY,
+    pod_resources.STORAGE,
+    pod_resources.PODS,
+)
 _CORDON = views.Taint(key="node.kubernetes.io/unschedulable", effect="NoSchedule")
 _HARD = ("NoSchedule", "NoExecute")
 
@@ -64,34 +69,8 @@ class Usage:
 
 
 def requests(pod: pod_facts.PodFacts) -> dict[str, int]:
-    """What the pod asks for, in nano units: the larger of what runs and what initialises.
-
-    Sidecars run beside everything that starts after them (KEP-753).
-    """
-    running: dict[str, int] = {}
-    initial: dict[str, int] = {}
-    for container in pod.spec.containers:
-        _add(running, container.resources.requests)
-    sidecars: dict[str, int] = {}
-    for container in pod.spec.init_containers:
-        if container.sidecar:
-            _add(running, container.resources.requests)
-            _add(sidecars, container.resources.requests)
-            peak = dict(sidecars)
-        else:
-            peak = dict(sidecars)
-            _add(peak, container.resources.requests)
-        for name, amount in peak.items():
-            initial[name] = max(initial.get(name, 0), amount)
-    names = sorted(running.keys() | initial.keys())
-    found = {name: max(running.get(name, 0), initial.get(name, 0)) for name in names}
-    _add(found, pod.spec.overhead)
-    return found
-
-
-def _add(total: dict[str, int], amounts: Mapping[str, str]) -> None:
-    for name, amount in amounts.items():
-        total[name] = total.get(name, 0) + quantity.parse(amount).nano
+    """What the pod asks for, in nano units."""
+    return pod_resources.requests(pod.spec)
 
 
 def host_ports(pod: pod_facts.PodFacts) -> Ports:

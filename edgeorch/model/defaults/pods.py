@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgeorch.model import errors
+from edgeorch.lib import quantity
+from edgeorch.model import errors, pod_resources
 from edgeorch.model.kinds import Object
 
 MODE = 0o644
@@ -45,6 +46,7 @@ def pod(obj: Object) -> None:
             for port in _list(container, "ports"):
                 if not port.get("hostPort"):
                     port["hostPort"] = port.get("containerPort", 0)
+    _requests_of_pod(spec)
     _fill(spec, "enableServiceLinks", True)
 
 
@@ -202,6 +204,34 @@ def _requests_from_limits(container: Object) -> None:
     limits = resources.get("limits")
     if limits:
         resources["requests"] = {**limits, **(resources.get("requests") or {})}
+
+
+def _requests_of_pod(spec: Object) -> None:
+    """Of a pod that limits itself: as much as its containers ask for, else as much as it may."""
+    resources = spec.get("resources") or {}
+    limits = resources.get("limits")
+    if not limits:
+        return
+    asked = [
+        ((each.get("resources") or {}).get("requests") or {}, each.get("restartPolicy") == "Always")
+        for each in _list(spec, "initContainers")
+    ]
+    mains = [
+        (each.get("resources") or {}).get("requests") or {} for each in _list(spec, "containers")
+    ]
+    found = dict(resources.get("requests") or {})
+    for name, amount in pod_resources.combine(mains, asked).items():
+        if pod_resources.pod_level(name) and not name.startswith(pod_resources.HUGE_PAGES):
+            found.setdefault(name, quantity.of_nano(amount, _family(mains, name)).text)
+    for name, text in limits.items():
+        if pod_resources.pod_level(name):
+            found.setdefault(name, text)
+    resources["requests"] = found
+
+
+def _family(listed: list[Object], name: str) -> quantity.Format:
+    texts = (str(each[name]) for each in listed if name in each)
+    return next((quantity.parse(text).format for text in texts), "DecimalSI")
 
 
 def _list(holder: Object, field: str) -> list[Any]:

@@ -36,12 +36,14 @@ def with_ephemeral(new: Object, old: Object) -> Object:
 
 def qos_class(spec: Object) -> str:
     """Guaranteed when every container limits cpu and memory and requests as much; BestEffort when
-    none asks for either; Burstable in between. Zero amounts count as not given."""
+    none asks for either; Burstable in between. What the pod says of itself comes before what its
+    containers say. Zero amounts count as not given."""
     requests: dict[str, int] = {}
     limits: dict[str, int] = {}
     guaranteed = True
-    for container in [*(spec.get("containers") or []), *(spec.get("initContainers") or [])]:
-        resources = container.get("resources") or {}
+    every = [*(spec.get("containers") or []), *(spec.get("initContainers") or [])]
+    for holder in [spec] if spec.get("resources") else every:
+        resources = holder.get("resources") or {}
         _add(requests, resources.get("requests") or {})
         limited = _add(limits, resources.get("limits") or {})
         guaranteed = guaranteed and limited == {"cpu", "memory"}

@@ -9,7 +9,15 @@ from typing import Any
 
 from edgeorch.model import errors
 from edgeorch.model.kinds import Object
-from edgeorch.model.validation import containers, formats, meta, scheduling, security, volumes
+from edgeorch.model.validation import (
+    containers,
+    formats,
+    meta,
+    resources,
+    scheduling,
+    security,
+    volumes,
+)
 from edgeorch.model.validation.meta import Causes, invalid_each, one_of
 
 RESTART_POLICIES = ("Always", "OnFailure", "Never")
@@ -111,6 +119,8 @@ def pod_spec(path: str, spec: Object, *, pod_name: str = "", is_pod: bool = Fals
     names |= {container.get("name") or "" for container in init}
     extra = spec.get("ephemeralContainers") or []
     found += containers.ephemeral(f"{path}.ephemeralContainers", extra, names, around)
+    if spec.get("resources"):
+        found += resources.of_pod(f"{path}.resources", spec)
     return found + _placement(path, spec, is_pod) + _identity(path, spec)
 
 

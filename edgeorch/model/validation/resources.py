@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgeorch.lib import quantity
-from edgeorch.model import errors
+from edgeorch.model import errors, pod_resources
 from edgeorch.model.kinds import Object
 from edgeorch.model.validation import formats
 from edgeorch.model.validation.meta import NEGATIVE, Causes, invalid_each
@@ -59,6 +59,51 @@ def requirements(path: str, resources: Object, claims: set[str]) -> Causes:
     if any(name.startswith(_HUGE) for name in named) and not named & {"cpu", "memory"}:
         found.append(errors.forbidden_field(path, "HugePages require cpu or memory"))
     return found + _claims(f"{path}.claims", resources.get("claims") or [], claims)
+
+
+def of_pod(path: str, spec: Object) -> Causes:
+    """What a pod says of itself (KEP-2837): at least what its containers ask for."""
+    own = spec["resources"]
+    limits, requests = own.get("limits") or {}, own.get("requests") or {}
+    found: Causes = []
+    for field, amounts in (("limits", limits), ("requests", requests)):
+        for name in sorted(amounts):
+            if not pod_resources.pod_level(name):
+                at = f"{path}.{field}.{name}"
+                found.append(errors.not_supported(at, name, ("cpu", "memory", "hugepages-")))
+    if own.get("claims"):
+        why = "claims may not be set for Resources at pod-level"
+        found.append(errors.forbidden_field(f"{path}.claims", why))
+    found = found or requirements(path, {"limits": limits, "requests": requests}, set())
+    return found or _around_containers(path, spec, limits, requests)
+
+
+def _around_containers(path: str, spec: Object, limits: Object, requests: Object) -> Causes:
+    mains, inits = spec.get("containers") or [], spec.get("initContainers") or []
+    together = pod_resources.combine(
+        [_amounts(each, "requests") for each in mains],
+        [(_amounts(each, "requests"), each.get("restartPolicy") == "Always") for each in inits],
+    )
+    found: Causes = []
+    for name, amount in sorted(together.items()):
+        if name in requests and amount > _nano(requests[name]):
+            shown = quantity.of_nano(amount, quantity.parse(str(requests[name])).format)
+            why = f"must be greater than or equal to aggregate container requests of {shown}"
+            found.append(errors.invalid_value(f"{path}.requests[{name}]", str(requests[name]), why))
+    above = path.removesuffix(".resources")
+    for field, listed in (("containers", mains), ("initContainers", inits)):
+        for index, each in enumerate(listed):
+            for name, text in sorted(_amounts(each, "limits").items()):
+                if name in limits and _nano(text) > _nano(limits[name]):
+                    at = f"{above}.{field}[{index}].resources.limits[{name}]"
+                    why = f"must be less than or equal to pod limits of {limits[name]}"
+                    found.append(errors.invalid_value(at, str(text), why))
+    return found
+
+
+def _amounts(container: Object, field: str) -> Object:
+    amounts: Object = (container.get("resources") or {}).get(field) or {}
+    return amounts
 
 
 def _within(path: str, name: str, request: object, limit: object) -> Causes:

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import field
 
 from edgeorch.model.views.base import Condition, Meta, Quantities, SelectorRequirement, View
-from edgeorch.model.views.containers import Container, EphemeralContainer
+from edgeorch.model.views.containers import Container, EphemeralContainer, Resources
 
 
 class PodSecurity(View, frozen=True, kw_only=True):
@@ -98,6 +98,8 @@ class PodSpec(View, frozen=True, kw_only=True):
     tolerations: list[Toleration] = []
     scheduling_gates: list[SchedulingGate] = []
     overhead: Quantities = {}
+    resources: Resources | None = None
+    """Of the pod as a whole (KEP-2837)."""
     priority: int = 0
 
 
