@@ -186,7 +186,7 @@ class Device:
             authenticator=await self._authenticator(tokens),
             logs=self._agent.logs,
             streams=self._build_streams(),
-            meter=stats.Stats(self._objects, self._config.cgroup_root, self._clock),
+            meter=self._build_meter(),
             version=edgeorch.__version__,
             checks=self._checks(),
             metrics=self._metrics,
@@ -200,6 +200,9 @@ class Device:
         boot = await asyncio.to_thread(_BOOT_ID.read_text)
         issuer = service_tokens.ServiceTokens(self._objects, key, self._clock, boot.strip())
         return auth.Authenticator(auth.load_tokens(tokens), self._clock, issuer)
+
+    def _build_meter(self) -> stats.Stats:
+        return stats.Stats(self._objects, self._config.cgroup_root, self._clock)
 
     def _build_streams(self) -> ports.Streams:
         return ports.Streams(
@@ -229,6 +232,8 @@ class Device:
             auto_rollback=self._config.updates.auto_rollback,
             balancer_pool=self._pool,
             reserved_ports=frozenset({("TCP", self._config.api.port)}),
+            # One of its own: its turns are not those of whoever asks for metrics.
+            meter=self._build_meter(),
         )
         slices = next(c for c in controllers if isinstance(c, endpoint_slices.EndpointSlices))
         self._balancers = next(

@@ -61,13 +61,28 @@ class Stats:
     async def pods(self, names: set[tuple[str, str]]) -> dict[tuple[str, str], dict[str, Usage]]:
         """Namespace and name of each pod to the usage of each of its running containers."""
         groups = {key: self._groups(*key) for key in names}
-        usages = await self._usages({path for group in groups.values() for path in group.values()})
-        found = {}
-        for key, group in groups.items():
-            known = {name: usages[path] for name, path in group.items() if path in usages}
-            if known:
-                found[key] = known
-        return found
+        paths = {path for group in groups.values() for path in group.values()}
+        return _by_pod(groups, await self._usages(paths))
+
+    async def since_last(
+        self, names: set[tuple[str, str]]
+    ) -> dict[tuple[str, str], dict[str, Usage]]:
+        """As `pods`, over the time since this was last asked: whoever is seen for the first time
+        is left out. For one who asks in regular turns, and pays nothing but reading."""
+        groups = {key: self._groups(*key) for key in names}
+        paths = {path for group in groups.values() for path in group.values()}
+        recent = self._clock.monotonic() - _SHORTEST
+        if any(path in self._former and self._former[path].at > recent for path in paths):
+            await asyncio.sleep(_SHORTEST)
+        now = await self._sampled(paths)
+        before = self._former
+        self._remember(now)
+        usages = {
+            path: _rate(before[path], sample)
+            for path, sample in now.items()
+            if self._useful(before.get(path), sample)
+        }
+        return _by_pod(groups, usages)
 
     def _groups(self, namespace: str, name: str) -> dict[str, str]:
         """Names of the pod's running containers to their cgroups."""
@@ -92,16 +107,21 @@ class Stats:
     async def _usages(self, paths: set[str]) -> dict[str, Usage]:
         now = await self._sampled(paths)
         before = {path: self._former[path] for path in paths if path in self._former}
-        if any(not self._useful(before.get(path), sample) for path, sample in now.items()):
-            before = now
+        new = {path for path, each in now.items() if not self._useful(before.get(path), each)}
+        if new:
+            before |= {path: now[path] for path in new}
             await asyncio.sleep(_SHORTEST)
-            now = await self._sampled(paths)
+            again = await self._sampled(new)
+            now = {path: each for path, each in now.items() if path not in new} | again
+        self._remember(now)
+        return {path: _rate(before[path], sample) for path, sample in now.items() if path in before}
+
+    def _remember(self, samples: Mapping[str, _Sample]) -> None:
         self._former = {
             path: sample
-            for path, sample in (self._former | now).items()
+            for path, sample in {**self._former, **samples}.items()
             if self._clock.monotonic() - sample.at < _LONGEST
         }
-        return {path: _rate(before[path], sample) for path, sample in now.items() if path in before}
 
     async def _sampled(self, paths: set[str]) -> dict[str, _Sample]:
         at = self._clock.monotonic()
@@ -114,6 +134,17 @@ class Stats:
             and _SHORTEST <= now.at - before.at <= _LONGEST
             and before.cpu <= now.cpu
         )
+
+
+def _by_pod(
+    groups: Mapping[tuple[str, str], Mapping[str, str]], usages: Mapping[str, Usage]
+) -> dict[tuple[str, str], dict[str, Usage]]:
+    found = {}
+    for key, group in groups.items():
+        known = {name: usages[path] for name, path in group.items() if path in usages}
+        if known:
+            found[key] = known
+    return found
 
 
 def _rate(before: _Sample, now: _Sample) -> Usage:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from edgeorch.controllers import (
+    autoscalers,
     cron_jobs,
     daemon_sets,
     deployments,
@@ -48,6 +49,7 @@ def all_controllers(
     auto_rollback: bool = False,
     balancer_pool: load_balancing.Pool = load_balancing.NO_POOL,
     reserved_ports: frozenset[load_balancing.Port] = frozenset(),
+    meter: autoscalers.Meter | None = None,
 ) -> list[Controller]:
     """`objects` must be loaded. `ca_certificate`: PEM, handed to every namespace."""
     shared = world.World(objects, events, clock, node_name)
@@ -69,5 +71,6 @@ def all_controllers(
         jobs.Jobs(shared),
         job_orphans.JobOrphans(shared),
         cron_jobs.CronJobs(shared, clock_steps.ClockSteps().wait),
+        autoscalers.Autoscalers(shared, meter),
         garbage.Garbage(shared),
     ]

@@ -32,6 +32,10 @@ class Owned(views.View, frozen=True, kw_only=True):
         return next((ref for ref in refs if ref.controller), None)
 
 
+class _Counted(views.View, frozen=True, kw_only=True):
+    metadata: views.Meta
+
+
 class _Selector(views.View, frozen=True, kw_only=True):
     match_labels: dict[str, str] = msgspec.field(default_factory=dict)
 
@@ -102,6 +106,9 @@ class World:
         self.stateful_sets = self._selecting(kinds.STATEFUL_SET)
         self.daemon_sets = self._selecting(kinds.DAEMON_SET)
         self.budgets = self._selecting(kinds.POD_DISRUPTION_BUDGET)
+        self.autoscalers: index.Index[tuple[str, int]] = index.Index(
+            objects, kinds.AUTOSCALER.resource, lambda stored, _: _asked(stored)
+        )
         self.replication_controllers: index.Index[Selecting] = index.Index(
             objects,
             kinds.REPLICATION_CONTROLLER.resource,
@@ -145,7 +152,7 @@ class World:
         yield from (self.nodes, self.namespaces, self.endpoints, self.slices)  # type: ignore[misc]
         yield from (self.stateful_sets, self.daemon_sets, self.budgets)  # type: ignore[misc]
         yield from (self.replication_controllers, self.revisions)  # type: ignore[misc]
-        yield from (self.jobs, self.cron_jobs)  # type: ignore[misc]
+        yield from (self.jobs, self.cron_jobs, self.autoscalers)  # type: ignore[misc]
         yield from self.dependents.values()  # type: ignore[misc]
 
     def start(self) -> None:
@@ -164,21 +171,40 @@ class World:
 
     def _pod(self, stored: Stored, old: pod_facts.PodFacts | None) -> pod_facts.PodFacts:
         facts = stored.view(pod_facts.PodFacts)
-        if not facts.ready:
+        start, transition = facts.status.start_time, facts.ready_transition
+        if not start and not facts.ready:
             return facts
-        if old is not None and old.ready and old.ready_transition == facts.ready_transition:
-            since = old.ready_since
-        else:
-            since = self._ready_since(facts)
-        return msgspec.structs.replace(facts, ready_since=since)
+        if old is not None and old.metadata.uid != facts.metadata.uid:
+            old = None
+        started = ready = 0.0
+        if start:
+            known = old is not None and old.status.start_time == start
+            started = old.started_since if old is not None and known else self._since(start)
+        if facts.ready:
+            known = old is not None and old.ready and old.ready_transition == transition
+            ready = old.ready_since if old is not None and known else self._since(transition)
+        was_ready = facts.ready or self._was_ready(facts, old)
+        return msgspec.structs.replace(
+            facts, ready_since=ready, started_since=started, was_ready=was_ready
+        )
 
-    def _ready_since(self, facts: pod_facts.PodFacts) -> float:
-        """Now; but what was ready before this process started is believed to have been, since boot
+    def _was_ready(self, facts: pod_facts.PodFacts, old: pod_facts.PodFacts | None) -> bool:
+        """Before this process started: when it turned unready long after it was started."""
+        if old is not None or self._started or not facts.ready_transition:
+            return old is not None and old.was_ready
+        if not facts.status.start_time:
+            return False
+        started = clocks.parse_rfc3339(facts.status.start_time)
+        after = clocks.parse_rfc3339(facts.ready_transition) - started
+        return after.total_seconds() > pod_facts.FIRST_READINESS
+
+    def _since(self, noted: str) -> float:
+        """Now; but what was so before this process started is believed to have been, since boot
         at the earliest."""
         now = self.clock.monotonic()
-        if self._started or not facts.ready_transition:
+        if self._started or not noted:
             return now
-        ago = self.clock.now() - clocks.parse_rfc3339(facts.ready_transition)
+        ago = self.clock.now() - clocks.parse_rfc3339(noted)
         return now - min(max(ago.total_seconds(), 0.0), now)
 
 
@@ -204,6 +230,12 @@ def _pod_keys(pod: pod_facts.PodFacts) -> Iterable[Hashable]:
     yield from index.under_labels(meta.namespace, meta.labels)
     if not pod.spec.node_name and not pod.terminal:
         yield WAITING
+
+
+def _asked(stored: Stored) -> tuple[str, int]:
+    """Another one, or another spec."""
+    meta = stored.view(_Counted).metadata
+    return meta.uid, meta.generation
 
 
 def _owned_keys(found: Owned | Selecting) -> Iterable[Hashable]:

@@ -13,6 +13,10 @@ from msgspec import field
 from edgeorch.model import views
 from edgeorch.model.views import View
 
+FIRST_READINESS = 30.0
+"""Seconds after its start in which a pod's readiness is not yet told apart from none
+(--horizontal-pod-autoscaler-initial-readiness-delay)."""
+
 
 class Resources(View, frozen=True, kw_only=True):
     limits: dict[str, str] = {}
@@ -58,6 +62,7 @@ class PodIp(View, frozen=True, kw_only=True):
 
 class Status(View, frozen=True, kw_only=True):
     phase: str = ""
+    start_time: str = ""
     conditions: list[views.Condition] = []
     pod_ip: str = field(name="podIP", default="")
     pod_ips: list[PodIp] = field(name="podIPs", default=[])
@@ -89,6 +94,10 @@ class PodFacts(View, frozen=True, kw_only=True):
     status: Status = Status()
     ready_since: float = 0.0
     """Seconds since boot when it was first seen ready; of no meaning while it is not ready."""
+    started_since: float = 0.0
+    """Seconds since boot when it was first seen on its node; of no meaning before."""
+    was_ready: bool = False
+    """It is or has been ready."""
 
     @property
     def controller_uid(self) -> str:

@@ -11,7 +11,7 @@ import functools
 import typing
 from typing import Any
 
-from edgeorch.model import batch, kinds, views, workloads
+from edgeorch.model import autoscaling, batch, kinds, views, workloads
 
 Fields = dict[str, type[views.View] | None]
 
@@ -24,6 +24,7 @@ _VIEWS: dict[str, type[views.View]] = {
     kinds.DAEMON_SET.resource: workloads.DaemonSet,
     kinds.REPLICATION_CONTROLLER.resource: workloads.ReplicationController,
     kinds.POD_DISRUPTION_BUDGET.resource: workloads.Budget,
+    kinds.AUTOSCALER.resource: autoscaling.Autoscaler,
     kinds.JOB.resource: batch.Job,
     kinds.CRON_JOB.resource: batch.CronJob,
     kinds.SERVICE.resource: views.Service,
@@ -42,7 +43,7 @@ _TEMPLATES: dict[tuple[type[views.View], str], type[views.View]] = {
 _INERT = frozenset(
     kind.resource
     for kind in (
-        kinds.INGRESS, kinds.INGRESS_CLASS, kinds.NETWORK_POLICY, kinds.AUTOSCALER,
+        kinds.INGRESS, kinds.INGRESS_CLASS, kinds.NETWORK_POLICY,
         kinds.LIMIT_RANGE, kinds.RESOURCE_QUOTA, kinds.PRIORITY_CLASS, kinds.RUNTIME_CLASS,
         kinds.STORAGE_CLASS, kinds.PERSISTENT_VOLUME, kinds.CSI_DRIVER, kinds.CSI_NODE,
         kinds.ROLE, kinds.ROLE_BINDING, kinds.CLUSTER_ROLE, kinds.CLUSTER_ROLE_BINDING,

@@ -233,11 +233,13 @@ class Objects:
         *,
         subresource: str = "",
         durable: bool | None = None,
+        fleeting: bool = False,
         dry_run: bool = False,
     ) -> Stored:
         """Replace an object by what `change` makes of a copy of it.
 
-        `durable`: on the medium before it is told; unless said otherwise all but a status is. A
+        `durable`: on the medium before it is told; unless said otherwise all but a status is.
+        `fleeting`: this change of a status is not worth a write of its own, ever. A
         resourceVersion or uid in the result is a precondition. Without a difference nothing is
         written and nobody is told. Raises StatusError.
         """
@@ -257,12 +259,22 @@ class Objects:
             return await self._write(kind, None, stored, dry_run=dry_run, durable=True)
         if durable is None:
             durable = subresource != "status"
-        return await self._write(kind, new, stored, dry_run=dry_run, durable=durable)
+        return await self._write(
+            kind, new, stored, dry_run=dry_run, durable=durable, fleeting=fleeting
+        )
 
     async def update_status(
-        self, resource: str, namespace: str, name: str, change: Change
+        self,
+        resource: str,
+        namespace: str,
+        name: str,
+        change: Change,
+        *,
+        fleeting: bool = False,
     ) -> Stored:
-        return await self.update(resource, namespace, name, change, subresource="status")
+        return await self.update(
+            resource, namespace, name, change, subresource="status", fleeting=fleeting
+        )
 
     async def delete(
         self,
@@ -328,6 +340,7 @@ class Objects:
         *,
         dry_run: bool,
         durable: bool,
+        fleeting: bool = False,
     ) -> Stored:
         """Allocate, make durable where due, then publish."""
         allocator = self._allocators.get(kind.resource)
@@ -345,7 +358,7 @@ class Objects:
         volatile = kind.volatile or _is_derived(kind, new if new is not None else before, old)
         if volatile or not durable:
             stored = self._publish(kind, new, old, (namespace, name))
-            if not volatile:
+            if not volatile and not fleeting:
                 self._due([(kind.resource, namespace, name)])
             if allocator is not None:
                 allocator.settle(new, before)

@@ -11,7 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgeorch.model import kinds
-from edgeorch.model.defaults import batch, controllers, core, pods, services, stored, workloads
+from edgeorch.model.defaults import (
+    autoscaling,
+    batch,
+    controllers,
+    core,
+    pods,
+    services,
+    stored,
+    workloads,
+)
 from edgeorch.model.kinds import Object
 
 admit_pod = pods.admit
@@ -33,7 +42,7 @@ _RULES: dict[str, Callable[[Object], None]] = {
     "nodes": core.node,
     "secrets": core.secret,
     "events": core.event,
-    "horizontalpodautoscalers.autoscaling": stored.autoscaler,
+    "horizontalpodautoscalers.autoscaling": autoscaling.autoscaler,
     "networkpolicies.networking.k8s.io": stored.network_policy,
     "rolebindings.rbac.authorization.k8s.io": stored.role_binding,
     "clusterrolebindings.rbac.authorization.k8s.io": stored.role_binding,

@@ -1,4 +1,4 @@
-"""Defaults of kinds that are kept and served (pkg/apis/{autoscaling,networking,rbac,...})."""
+"""Defaults of kinds that are kept and served (pkg/apis/{networking,rbac,...})."""
 
 from __future__ import annotations
 
@@ -6,15 +6,6 @@ from edgeorch.model.defaults import pods
 from edgeorch.model.kinds import Object
 
 _RBAC = "rbac.authorization.k8s.io"
-
-
-def autoscaler(obj: Object) -> None:
-    spec = obj["spec"] = obj.get("spec") or {}
-    if spec.get("minReplicas") is None:
-        spec["minReplicas"] = 1
-    if not spec.get("metrics"):
-        target = {"type": "Utilization", "averageUtilization": 80}
-        spec["metrics"] = [{"type": "Resource", "resource": {"name": "cpu", "target": target}}]
 
 
 def network_policy(obj: Object) -> None:

@@ -13,7 +13,16 @@ from typing import Any
 
 from edgeorch.model import conversion, kinds
 from edgeorch.model.kinds import Object
-from edgeorch.model.tables import batch, controllers, core, pods, services, stored, workloads
+from edgeorch.model.tables import (
+    autoscaling,
+    batch,
+    controllers,
+    core,
+    pods,
+    services,
+    stored,
+    workloads,
+)
 from edgeorch.model.tables.ages import human_duration, since
 from edgeorch.model.tables.columns import CREATED, NAME, Column
 
@@ -66,7 +75,7 @@ _PRINTERS: dict[str, tuple[tuple[Column, ...], Row]] = {
     "storageclasses.storage.k8s.io": (stored.STORAGE_CLASS, stored.storage_class),
     "persistentvolumes": (stored.VOLUME, stored.volume),
     "podtemplates": (stored.TEMPLATE, stored.template),
-    "horizontalpodautoscalers.autoscaling": (stored.AUTOSCALER, stored.autoscaler),
+    "horizontalpodautoscalers.autoscaling": (autoscaling.AUTOSCALER, autoscaling.autoscaler),
 }
 
 

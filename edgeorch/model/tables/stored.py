@@ -76,15 +76,6 @@ TEMPLATE = (
     Column("Images", "Images of the containers in the template."),
     Column("Pod Labels", "Labels of the template."),
 )
-AUTOSCALER = (
-    NAME,
-    Column("Reference", "What is scaled."),
-    Column("Targets", "Current and wanted values of the metrics."),
-    Column("MinPods", "The fewest pods."),
-    Column("MaxPods", "The most pods.", type="integer"),
-    Column("Replicas", "Pods there are.", type="integer"),
-    AGE,
-)
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 _MODES = {
     "ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX",
@@ -213,29 +204,3 @@ def template(obj: Object, now: datetime) -> list[Any]:
         ",".join(each.get("image", "") for each in containers),
         ",".join(f"{key}={value}" for key, value in sorted(labels.items())) or "<none>",
     ]
-
-
-def autoscaler(obj: Object, now: datetime) -> list[Any]:
-    spec, status = _spec(obj), obj.get("status") or {}
-    ref = spec.get("scaleTargetRef") or {}
-    fewest = spec.get("minReplicas")
-    return [
-        _name(obj),
-        f"{ref.get('kind')}/{ref.get('name')}",
-        ", ".join(_target(metric) for metric in spec.get("metrics") or []) or "<none>",
-        "<unset>" if fewest is None else str(fewest),
-        spec.get("maxReplicas") or 0,
-        status.get("currentReplicas") or 0,
-        age(obj, now),
-    ]
-
-
-def _target(metric: Object) -> str:
-    source = next((each for each in metric.values() if isinstance(each, dict)), {})
-    wanted = source.get("target") or {}
-    resource = source.get("name") if metric.get("type") == "Resource" else ""
-    prefix = f"{resource}: " if resource else ""
-    if wanted.get("averageUtilization") is not None:
-        return f"{prefix}<unknown>/{wanted['averageUtilization']}%"
-    amount = wanted.get("averageValue") or wanted.get("value") or "<auto>"
-    return f"{prefix}<unknown>/{amount}"

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from edgeorch.model import errors, kinds
 from edgeorch.model.kinds import Object
 from edgeorch.model.validation import (
+    autoscaling,
     batch,
     controllers,
     core,
@@ -46,6 +47,7 @@ _CREATE: dict[str, Callable[[Object], Causes]] = {
     "replicationcontrollers": controllers.replication_controller,
     "controllerrevisions.apps": controllers.controller_revision,
     "poddisruptionbudgets.policy": controllers.disruption_budget,
+    "horizontalpodautoscalers.autoscaling": autoscaling.autoscaler,
     "jobs.batch": batch.job,
     "cronjobs.batch": batch.cron_job,
     "ingresses.networking.k8s.io": networking.ingress,
@@ -81,6 +83,7 @@ _UPDATE: dict[str, Callable[[Object, Object], Causes]] = {
     "replicationcontrollers": controllers.replication_controller_update,
     "controllerrevisions.apps": controllers.controller_revision_update,
     "poddisruptionbudgets.policy": controllers.disruption_budget_update,
+    "horizontalpodautoscalers.autoscaling": autoscaling.autoscaler_update,
     "jobs.batch": batch.job_update,
     "cronjobs.batch": batch.cron_job_update,
     "ingresses.networking.k8s.io": networking.ingress_update,
@@ -98,6 +101,7 @@ _STATUS: dict[str, Callable[[Object, Object], Causes]] = {
     "services": updates.service_status,
     "deployments.apps": updates.deployment_status,
     "replicasets.apps": updates.replica_set_status,
+    "horizontalpodautoscalers.autoscaling": autoscaling.autoscaler_status,
     "jobs.batch": batch.job_status,
 }
 

@@ -124,7 +124,7 @@ def _within(path: str, name: str, request: object, limit: object) -> Causes:
 
 
 def _entry(path: str, name: str, amount: object) -> Causes:
-    found = _container_name(path, name) + amount_of(path, name, amount)
+    found = container_name(path, name) + amount_of(path, name, amount)
     if name.startswith(_HUGE):
         try:
             size = _nano(name.removeprefix(_HUGE))
@@ -136,7 +136,7 @@ def _entry(path: str, name: str, amount: object) -> Causes:
     return found
 
 
-def _container_name(path: str, name: str) -> Causes:
+def container_name(path: str, name: str) -> Causes:
     found = invalid_each(path, name, formats.qualified_name(name))
     if "/" not in name:
         if not found and name not in _STANDARD and not name.startswith(_HUGE):

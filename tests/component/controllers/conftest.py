@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from edgeorch.controllers import assembly
+from edgeorch.controllers import assembly, autoscalers
 from edgeorch.lib import clock as clocks
 from edgeorch.lib import tasks
 from edgeorch.model import errors, kinds
@@ -18,6 +18,8 @@ from edgeorch.store import database, objects, recorder, watch
 
 Object = dict[str, Any]
 NODE = "edge"
+METER: autoscalers.Meter | None = None
+"""What measures for autoscalers; their tests put one here."""
 
 
 class Agent:
@@ -56,11 +58,12 @@ class Agent:
         self, namespace: str, name: str, *, ready: bool, ip: str = "", phase: str = "Running"
     ) -> None:
         def change(obj: Object) -> Object:
-            status = {**obj["status"], "phase": phase}
+            now = clocks.rfc3339(clocks.SystemClock().now())
+            status = {"startTime": now, **obj["status"], "phase": phase}
             if ip:
                 status |= {"podIP": ip, "podIPs": [{"ip": ip}]}
             state = {"type": "Ready", "status": "True" if ready else "False"}
-            state["lastTransitionTime"] = clocks.rfc3339(clocks.SystemClock().now())
+            state["lastTransitionTime"] = now
             others = [each for each in status.get("conditions", []) if each["type"] != "Ready"]
             return {**obj, "status": {**status, "conditions": [*others, state]}}
 
@@ -124,7 +127,7 @@ async def running(path: pathlib.Path) -> AsyncIterator[Device]:
     events = recorder.Log(store, clock, NODE)
     device = Device(store, events)
     found = assembly.all_controllers(
-        store, events, clock, node_name=NODE, ca_certificate="a certificate"
+        store, events, clock, node_name=NODE, ca_certificate="a certificate", meter=METER
     )
     writer = asyncio.ensure_future(db.run())
     flusher = asyncio.ensure_future(store.run())

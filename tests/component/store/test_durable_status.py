@@ -33,3 +33,22 @@ async def test_a_durable_status_outlives_a_kill(tmp_path: pathlib.Path) -> None:
     await db.close()
     assert b'"Failed"' in (rows["kept"] or b"")
     assert b'"Failed"' not in (rows["lost"] or b"")
+
+
+async def test_a_fleeting_status_is_told_and_never_written(tmp_path: pathlib.Path) -> None:
+    db = database.Database(tmp_path / "state.db")
+    await db.open()
+    store = objects.Objects(db, kinds.Registry(), clocks.SystemClock())
+    await store.load()
+    writer = asyncio.ensure_future(db.run())
+    await store.create("namespaces", namespace("default"))
+    for name, fleeting in (("lost", True), ("kept", False)):
+        await store.create("pods", pod(name))
+        await store.update_status("pods", "default", name, failed, fleeting=fleeting)
+        assert store.get("pods", "default", name).decode()["status"]["phase"] == "Failed"
+    await store.write_dirty()
+    rows = {row.name: row.body for row in await db.rows()}
+    await tasks.cancel_and_wait(writer)
+    await db.close()
+    assert b'"Failed"' in (rows["kept"] or b"")
+    assert b'"Failed"' not in (rows["lost"] or b"")

@@ -53,6 +53,13 @@ def workload(kind: kinds.Kind, **spec: Any) -> Object:
     return prepared(kind, {"metadata": meta, "spec": body})
 
 
+def autoscaler(**spec: Any) -> Object:
+    ref = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
+    body = {"scaleTargetRef": ref, "maxReplicas": 5, **spec}
+    meta = {"name": "web", "namespace": "default"}
+    return prepared(kinds.AUTOSCALER, {"metadata": meta, "spec": body})
+
+
 def _once() -> Object:
     body = {"restartPolicy": "Never", "containers": [{"name": "c", "image": "busybox:1.36"}]}
     return {"template": {"spec": body}}

@@ -248,6 +248,7 @@ def test_nothing_changed_is_always_valid(kind: kinds.Kind) -> None:
         "replicasets": made.deployment,
         "jobs": made.job,
         "cronjobs": made.cron_job,
+        "horizontalpodautoscalers": made.autoscaler,
         "statefulsets": lambda: made.workload(kinds.STATEFUL_SET),
         "daemonsets": lambda: made.workload(kinds.DAEMON_SET),
         "replicationcontrollers": lambda: made.workload(kinds.REPLICATION_CONTROLLER),
