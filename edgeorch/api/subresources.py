@@ -13,6 +13,7 @@ from edgeorch.model import errors, kinds, selectors
 
 if TYPE_CHECKING:
     import datetime
+    from collections.abc import Callable
 
     from aiohttp import web
 
@@ -46,14 +47,18 @@ def scale_of(obj: Object) -> Object:
 def _scaled(obj: Object, scale: Object) -> Object:
     """The workload as the Scale wants it. Raises StatusError (422)."""
     replicas = (scale.get("spec") or {}).get("replicas") or 0
-    if replicas < 0:
-        cause = errors.invalid_value(
-            "spec.replicas", replicas, "must be greater than or equal to 0"
-        )
-        raise errors.invalid(SCALE.kind, SCALE.group, obj["metadata"]["name"], [cause])
+    _check_replicas(obj["metadata"]["name"], replicas)
     version = scale["metadata"].get("resourceVersion")
     meta = {**obj["metadata"], "resourceVersion": version or ""}
     return {**obj, "metadata": meta, "spec": {**obj["spec"], "replicas": replicas}}
+
+
+def _check_replicas(name: str, replicas: int) -> None:
+    """Raises StatusError (422)."""
+    if replicas < 0:
+        why = "must be greater than or equal to 0"
+        cause = errors.invalid_value("spec.replicas", replicas, why)
+        raise errors.invalid(SCALE.kind, SCALE.group, name, [cause])
 
 
 class Subresources:
@@ -70,8 +75,11 @@ class Subresources:
     async def write_scale(self, call: Call, target: Target) -> web.StreamResponse:
         """PUT and PATCH."""
         shape = negotiation.choose(call.header("Accept"), shapes=False)
-        asked = options.writing(call)
-        if call.verb == "patch":
+        applying = call.verb == "patch" and patches.is_apply(call)
+        asked = options.writing(call, applying=applying)
+        if applying:
+            change = await self._applied_scale(call, target, force=asked.force)
+        elif call.verb == "patch":
             patch = await patches.read(call, self._table, SCALE)
 
             def change(current: Object) -> Object:
@@ -93,6 +101,30 @@ class Subresources:
             target.kind.resource, *target.key, change, dry_run=asked.dry_run
         )
         return await responses.obj(call, scale_of(stored.decode()), media=shape.media)
+
+    async def _applied_scale(
+        self, call: Call, target: Target, *, force: bool
+    ) -> Callable[[Object], Object]:
+        """Server-side apply of a Scale: its one field is the workload's own."""
+        scale = await patches.read_config(call, self._table, SCALE)
+        scale.setdefault("metadata", {}).setdefault("name", target.name)
+        bodies.check_place(target.namespace, target.name, scale)
+
+        def change(current: Object) -> Object:
+            spec = scale.get("spec") or {}
+            _check_replicas(target.name, spec.get("replicas") or 0)
+            config: Object = {
+                "apiVersion": target.kind.api_version,
+                "kind": target.kind.kind,
+                "metadata": dict(scale["metadata"]),
+                "spec": {name: spec[name] for name in ("replicas",) if name in spec},
+            }
+            by = call.query["fieldManager"]
+            return self._books.applied(
+                target.kind, current, config, by, force=force, subresource=target.subresource
+            )
+
+        return change
 
     def _booked(self, call: Call, target: Target, current: Object, obj: Object) -> Object:
         return self._books.changed(call, target.kind, current, obj, target.subresource)

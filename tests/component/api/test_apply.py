@@ -186,3 +186,42 @@ async def test_a_token_runs_out_by_the_time_since_boot(device: Device) -> None:
     assert tokens.identify(token) is not None
     clock.advance(200)
     assert tokens.identify(token) is None
+
+
+async def test_a_scale_is_applied_too(device: Device) -> None:
+    labels = {"app": "s"}
+    deployments = "/apis/apps/v1/namespaces/default/deployments"
+    await device.call(
+        "POST",
+        f"{deployments}?fieldManager=maker",
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": "s"},
+            "spec": {
+                "replicas": 1,
+                "selector": {"matchLabels": labels},
+                "template": {
+                    "metadata": {"labels": labels},
+                    "spec": {"containers": [{"name": "c", "image": "i"}]},
+                },
+            },
+        },
+    )
+
+    async def scale(count: int, more: str = "") -> tuple[int, Any]:
+        body = {"apiVersion": "autoscaling/v1", "kind": "Scale", "spec": {"replicas": count}}
+        url = f"{deployments}/s/scale?fieldManager=scaler{more}"
+        return await device.call("PATCH", url, body, media=APPLY)
+
+    code, status = await scale(3)
+    assert code == 409
+    assert ".spec.replicas" in status["message"]
+    code, found = await scale(3, "&force=true")
+    assert (code, found["kind"], found["spec"]["replicas"]) == (200, "Scale", 3)
+    _, obj = await device.call("GET", f"{deployments}/s")
+    (book,) = (e for e in obj["metadata"]["managedFields"] if e["manager"] == "scaler")
+    assert (book["subresource"], book["fieldsV1"]) == ("scale", {"f:spec": {"f:replicas": {}}})
+    code, status = await scale(-1, "&force=true")
+    assert code == 422
+    assert "spec.replicas: Invalid value: -1: must be greater than or equal to 0" in str(status)
