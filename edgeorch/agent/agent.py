@@ -19,6 +19,7 @@ from edgeorch.agent import (
     endings,
     executor,
     gc,
+    heartbeat,
     images,
     local_storage,
     logs,
@@ -111,6 +112,7 @@ class Agent:
             self._shop.maker.log_path,
         )
         self._storage = local_storage.LocalStorage(self.disk, self.observer, self._workers.values)
+        self._heartbeat = heartbeat.Heartbeat(objects, clock, settings.node_name)
         self.logs = logs.PodLogs(self.output, self.observer, self._shop.maker.log_path, clock)
         self.observer.on_change = self._container_changed
         self.observer.on_image = self._image_changed
@@ -197,6 +199,7 @@ class Agent:
                 group.create_task(tasks.supervise("observer", self.observer.run))
                 group.create_task(tasks.supervise("node", self._node.run))
                 group.create_task(tasks.supervise("node guard", self._node.guard))
+                group.create_task(tasks.supervise("heartbeat", self._heartbeat.run))
                 await self.observer.listed.wait()
                 await self._tidy_runtime()
                 group.create_task(tasks.supervise("pods", self._follow_pods))

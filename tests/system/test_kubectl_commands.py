@@ -76,6 +76,19 @@ def test_a_created_token_opens_the_api(lab: labs.Lab, namespace: str, version: s
     assert me
 
 
+def test_the_node_shows_a_sign_of_life(lab: labs.Lab) -> None:
+    told = lab.kubectl("describe", "node", lab.name)
+    assert f"HolderIdentity:  {lab.name}" in told
+    lease = lab.get("lease", lab.name, "-n", "kube-node-lease")["spec"]
+    assert lease["leaseDurationSeconds"] == 40
+
+    def renewed() -> bool:
+        now = lab.get("lease", lab.name, "-n", "kube-node-lease")["spec"]
+        return bool(now["renewTime"] > lease["renewTime"])
+
+    labs.until(renewed, "the lease is renewed")
+
+
 def test_top_nodes_tells_cpu_and_memory(lab: labs.Lab, version: str) -> None:
     head, row, *_ = lab.kubectl("top", "nodes", version=version).splitlines()
     assert head.split()[:2] == ["NAME", "CPU(cores)"]
