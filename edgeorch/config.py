@@ -92,6 +92,39 @@ class PodsConfig(Section, frozen=True, kw_only=True):
     log_max_files: int = 5
 
 
+class ImagesConfig(Section, frozen=True, kw_only=True):
+    preload_dir: str = ""
+    """Archives in it are imported by themselves; by default the folder images in data_dir."""
+    docker_config: str = "/etc/edgeorch/docker-config.json"
+    """Credentials for every pod, in the form of Docker's config.json; read when needed."""
+    parallel_pulls: int = 2
+    """How many images are pulled at once; the others wait."""
+    parallel_layers: int = 3
+    """How many layers of an image are fetched at once."""
+    max_bytes_per_second: int = 0
+    """What all pulls together may take of the link; 0: all there is."""
+    stall_timeout: float = 30.0
+    """Seconds without a byte after which a transfer is begun anew from where it stands."""
+    gc_high_percent: int = 85
+    """From this share of the image file system on, images that nobody wants are removed."""
+    gc_low_percent: int = 80
+    """Down to this share."""
+    gc_min_age: float = 120.0
+    """Seconds that an image is here before it may be removed."""
+
+
+class RegistryConfig(Section, frozen=True, kw_only=True):
+    """How one registry, or one mirror, is reached."""
+
+    mirrors: list[str] = []
+    ca: str = ""
+    plain_http: bool = False
+    insecure_skip_verify: bool = False
+    username: str = ""
+    password: str = ""
+    identity_token: str = ""
+
+
 class UpdatesConfig(Section, frozen=True, kw_only=True):
     auto_rollback: bool = False
     """Go back by itself when a Deployment's rollout misses its deadline; a Deployment's annotation
@@ -109,6 +142,11 @@ class Config(Section, frozen=True, kw_only=True):
     network: NetworkConfig = NetworkConfig()
     dns: DnsConfig = DnsConfig()
     pods: PodsConfig = PodsConfig()
+    images: ImagesConfig = ImagesConfig()
+    registries: dict[str, RegistryConfig] = {}
+    """By host[:port], as image names begin; docker.io is the Hub, "*" every other. For each:
+    mirrors (URLs, asked in order before it), ca (file), plain_http, insecure_skip_verify, username,
+    password, identity_token. Like {"docker.io": {"mirrors": ["https://mirror.example:5000"]}}"""
     updates: UpdatesConfig = UpdatesConfig()
     cgroup_root: str = "/edgeorch"
     log_level: str = "info"
@@ -116,6 +154,10 @@ class Config(Section, frozen=True, kw_only=True):
     @property
     def node_name(self) -> str:
         return self.node.name or socket.gethostname().lower()
+
+    @property
+    def preload_dir(self) -> pathlib.Path:
+        return pathlib.Path(self.images.preload_dir or f"{self.data_dir}/images")
 
     @property
     def api_socket(self) -> pathlib.Path:
@@ -154,6 +196,7 @@ def parse(text: str) -> Config:
         document = {}
     if not isinstance(document, dict):
         raise ConfigError("the file must hold keys and values, like `log_level: info`")
+    _check_registries(document.get("registries"))
     try:
         config = msgspec.convert(document, Config)
     except msgspec.ValidationError as error:
@@ -162,17 +205,18 @@ def parse(text: str) -> Config:
     return config
 
 
-def _explain(message: str) -> str:
+def _explain(message: str, above: str = "", known: list[str] | None = None) -> str:
     """msgspec's words with the key written as one would write it in the file."""
     text, _, place = message.partition(" - at `$")
-    place = place.rstrip("`").lstrip(".")
+    place = ".".join(filter(None, (above, place.rstrip("`").lstrip("."))))
+    known = known or _known_keys()
     unknown = re.fullmatch(r"Object contains unknown field `(.*)`", text)
     if unknown is None:
         return f"{place}: {text[0].lower()}{text[1:]}" if place else text
     key = unknown.group(1)
     full = f"{place}.{key}" if place else key
-    near = difflib.get_close_matches(full, _known_keys(), n=1)
-    hint = f' (did you mean "{near[0]}"?)' if near else f"; known keys: {', '.join(_known_keys())}"
+    near = difflib.get_close_matches(full, known, n=1)
+    hint = f' (did you mean "{near[0]}"?)' if near else f"; known keys: {', '.join(known)}"
     return f'unknown key "{full}"{hint}'
 
 
@@ -187,6 +231,10 @@ def _known_keys() -> list[str]:
     return found
 
 
+_MOST_PARALLEL = 16
+_MIN_RATE = 1024
+_REGISTRY = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?)(:\d{1,5})?")
+_MIRROR = re.compile(rf"(https?://)?{_REGISTRY.pattern}(/[-A-Za-z0-9._/]*)?")
 _MIN_LOG_BYTES = 4096
 _MIN_LOG_FILES = 2
 """As the kubelet's containerLogMaxFiles: the one written and one before it."""
@@ -229,7 +277,64 @@ def _check(config: Config) -> None:
     for key, path in paths.items():
         if not path.startswith("/"):
             raise ConfigError(f"{key}: must be an absolute path, like /var/lib/edgeorch")
+    _check_images(config.images)
     _check_network(config.network)
+
+
+def _check_images(images: ImagesConfig) -> None:
+    for key, path in (
+        ("preload_dir", images.preload_dir or "/"),
+        ("docker_config", images.docker_config),
+    ):
+        if not path.startswith("/"):
+            raise ConfigError(f"images.{key}: must be an absolute path")
+    for key in ("parallel_pulls", "parallel_layers"):
+        if not 1 <= getattr(images, key) <= _MOST_PARALLEL:
+            raise ConfigError(f"images.{key}: use 1 to {_MOST_PARALLEL}")
+    if images.max_bytes_per_second and images.max_bytes_per_second < _MIN_RATE:
+        raise ConfigError(
+            f"images.max_bytes_per_second: use {_MIN_RATE} or more, or 0 for no bound"
+        )
+    if not 1 <= images.stall_timeout < math.inf:
+        raise ConfigError("images.stall_timeout: use 1 second or more")
+    if not 0 <= images.gc_low_percent < images.gc_high_percent <= 100:
+        raise ConfigError(
+            f"images.gc_low_percent: {images.gc_low_percent} must be below gc_high_percent "
+            f"({images.gc_high_percent}), both from 0 to 100; 100 as the high one turns it off"
+        )
+    if not 0 <= images.gc_min_age < math.inf:
+        raise ConfigError("images.gc_min_age: use 0 seconds or more")
+
+
+def _check_registries(found: Any) -> None:
+    """Each entry by itself, so that an error names the registry. Raises ConfigError."""
+    for name, entry in found.items() if isinstance(found, dict) else ():
+        key = f"registries.{name}"
+        if name != "*" and not _REGISTRY.fullmatch(str(name)):
+            raise ConfigError(
+                f'{key}: name a registry as image names begin, like registry.example:5000, or "*"'
+            )
+        try:
+            settings = msgspec.convert(entry, RegistryConfig)
+        except msgspec.ValidationError as error:
+            known = [f"{key}.{sub.name}" for sub in msgspec.structs.fields(RegistryConfig)]
+            raise ConfigError(_explain(str(error), key, known)) from error
+        _check_registry(key, settings)
+
+
+def _check_registry(key: str, settings: RegistryConfig) -> None:
+    for mirror in settings.mirrors:
+        if not _MIRROR.fullmatch(mirror):
+            raise ConfigError(
+                f'{key}.mirrors: "{mirror}" is not the URL of a registry: '
+                "write it like https://mirror.example:5000"
+            )
+    if settings.ca and not settings.ca.startswith("/"):
+        raise ConfigError(f"{key}.ca: must be the absolute path of a PEM file")
+    if bool(settings.username) != bool(settings.password):
+        raise ConfigError(f"{key}.password: username and password go together")
+    if key == "registries.*" and settings != RegistryConfig(mirrors=settings.mirrors):
+        raise ConfigError(f"{key}: only mirrors may be set for all; name the registry for the rest")
 
 
 def _check_pods(pods: PodsConfig) -> None:

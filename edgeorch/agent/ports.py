@@ -84,11 +84,11 @@ class Puller(Protocol):
         self,
         ref: str,
         auths: list[bytes],
-        progress: Callable[[str], None],
+        progress: Callable[[int, int], None],
     ) -> None:
         """Have the image `ref` (normalised) in containerd. `auths` are docker config.json texts.
 
-        Raises PullError. Cancelled when nobody wants the image any more.
+        `progress` hears how many bytes are here, and of how many. Raises PullError. Cancelled when nobody wants the image any more.
         """
 
 

@@ -1,67 +1,77 @@
-"""The agent's `Puller`: the registry client, told in the agent's words."""
+"""The agent's `Puller`: the registry client, told in the agent's words.
+
+Credentials are tried in this order: the pod's pull secrets, those of the configuration for the
+host, those of the device's own docker config. What is meant for a registry is never shown to a
+mirror of it.
+"""
 
 from __future__ import annotations
 
-import os
-import time
+import asyncio
+import logging
+import pathlib
+import platform
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from edgeorch.agent import ports
-from edgeorch.registry import auth, client, pull
+from edgeorch.registry import auth, hosts, keyring, pull
 from edgeorch.runtime import errors
 from edgeorch.wire import image_ref, oci
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from edgeorch.config import RegistryConfig
 
-PROGRESS_EVERY = 5.0
-"""Seconds between two words on the progress of one pull."""
+log = logging.getLogger(__name__)
 
 
 class RegistryPuller:
-    def __init__(self, sinks: pull.Sinks) -> None:
-        self._puller = pull.Puller(sinks, oci.host_platform(os.uname().machine))
+    def __init__(
+        self,
+        sinks: pull.Sinks,
+        registries: Mapping[str, RegistryConfig] | None = None,
+        docker_config: pathlib.Path | None = None,
+        limits: pull.Limits | None = None,
+    ) -> None:
+        self._puller = pull.Puller(sinks, oci.host_platform(platform.machine()), limits)
+        self._registries = registries or {}
+        self._docker_config = docker_config
 
-    async def pull(self, ref: str, auths: list[bytes], progress: Callable[[str], None]) -> None:
+    async def pull(
+        self, ref: str, auths: list[bytes], progress: Callable[[int, int], None]
+    ) -> None:
         """Raises ports.PullError."""
         found = image_ref.parse(ref)
-        repository = client.Repository(found.domain, found.path)
-        known: dict[str, auth.Credential] = {}
-        for text in auths:
-            known |= auth.docker_config(text)
+        secrets = keyring.Keyring(auths)
+        own = keyring.Keyring(await asyncio.to_thread(self._own_credentials))
+
+        def credentials(host: hosts.Host) -> list[auth.Credential]:
+            name = f"{host.name}/{found.path}"
+            given = [] if host.mirror_of else secrets.find(name)
+            configured = [host.credential] if host.credential else []
+            return list(dict.fromkeys([*given, *configured, *own.find(name)]))
+
         source = pull.Source(
             name=str(found),
-            repository=repository,
+            path=found.path,
             reference=found.digest or found.tag,
-            credential=auth.credential_for(found.name, known),
+            hosts=hosts.serving(found.domain, self._registries),
+            credentials=credentials,
         )
         try:
-            await self._puller.pull(source, _Progress(progress).arrived)
+            await self._puller.pull(source, progress)
         except pull.Unreachable as error:
             raise ports.PullError(str(error), unreachable=True) from error
         except (pull.PullError, errors.ContainerdError) as error:
             raise ports.PullError(str(error)) from error
 
-
-class _Progress:
-    """Bytes as they arrive, as a sentence every few seconds."""
-
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self._tell = tell
-        self._started = self._told = time.monotonic()
-        self._first: int | None = None
-
-    def arrived(self, have: int, total: int) -> None:
-        now = time.monotonic()
-        if self._first is None:
-            self._first = have
-        if now - self._told < PROGRESS_EVERY:
-            return
-        self._told = now
-        rate = (have - self._first) / (now - self._started)
-        share = 100 * have // total if total else 100
-        self._tell(f"{_mega(have)} of {_mega(total)} MB ({share}%), {_mega(rate)} MB/s")
-
-
-def _mega(count: float) -> str:
-    return f"{count / 1e6:.1f}"
+    def _own_credentials(self) -> list[bytes]:
+        if self._docker_config is None:
+            return []
+        try:
+            return [self._docker_config.read_bytes()]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            log.warning("Cannot read %s: %s", self._docker_config, error)
+            return []

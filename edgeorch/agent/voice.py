@@ -40,6 +40,13 @@ class Voice:
 
         return say
 
+    def progress(self, pod: views.Pod, name: str, kind: Kind, reason: str, message: str) -> None:
+        """What takes long and is not over: one event, whose message is the newest."""
+        path = f"spec.{_FIELDS[kind]}{{{name}}}"
+        self._recorder.event(
+            _involved(pod), "Normal", reason, message, field_path=path, latest=True
+        )
+
 
 def _involved(pod: views.Pod) -> Object:
     meta = pod.metadata

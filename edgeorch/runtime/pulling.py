@@ -6,14 +6,18 @@ name. A lease that outlives a failure keeps what has arrived for the next try.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
+from edgeorch.lib import backoff
 from edgeorch.runtime import client, content, errors, images, leases, unpack
 from edgeorch.wire import oci
 
 LEASE_PREFIX = "pull-"
+AWAY = backoff.Policy(initial=0.5, factor=2.0, cap=5.0)
+AWAY_TRIES = 8
 
 
 class PullSinks:
@@ -29,7 +33,8 @@ class PullSinks:
 
 
 class Ingest:
-    """content.Ingest, with a damaged blob told as ValueError."""
+    """content.Ingest in the words of a puller: ValueError for a damaged blob, ConnectionError when
+    containerd is away."""
 
     def __init__(self, inner: content.Ingest) -> None:
         self._inner = inner
@@ -39,18 +44,21 @@ class Ingest:
         return self._inner.offset
 
     async def write(self, data: bytes) -> None:
-        await self._inner.write(data)
+        with _away():
+            await self._inner.write(data)
 
     async def rewind(self) -> None:
-        await self._inner.rewind()
+        with _away():
+            await self._inner.rewind()
 
     async def commit(self, labels: Mapping[str, str]) -> None:
         try:
-            await self._inner.commit(labels)
+            with _away():
+                await self._inner.commit(labels)
         except errors.FailedPrecondition as error:
             raise ValueError(str(error)) from error
         except errors.AlreadyExists:
-            return  # another pull shares the layer and was quicker
+            return  # another process shares the layer and was quicker
 
     async def close(self) -> None:
         await self._inner.close()
@@ -60,29 +68,67 @@ class PullSink:
     def __init__(self, leased: client.Client, snapshotter: str) -> None:
         self._client = leased
         self._content = content.Content(leased)
-        self._snapshotter = snapshotter
-
-    async def exists(self, digest: str) -> bool:
-        return await self._content.exists(digest)
+        self._unpacker = unpack.Unpacker(leased, snapshotter=snapshotter)
+        self._parsed: tuple[images.Manifest, list[str]] | None = None
 
     async def read(self, digest: str) -> bytes:
-        return await self._content.read(digest)
+        """Raises KeyError when it is not there."""
+        try:
+            with _away():
+                return await self._content.read(digest)
+        except errors.NotFound as error:
+            raise KeyError(digest) from error
 
     async def open(self, ref: str, size: int, digest: str) -> Ingest:
         """Raises KeyError when the blob is there already."""
         try:
-            return Ingest(await self._content.open(ref, size, digest))
+            with _away():
+                return Ingest(await self._content.open(ref, size, digest))
         except errors.AlreadyExists as error:
             raise KeyError(digest) from error
 
+    async def unpack(self, manifest: oci.Descriptor, position: int) -> None:
+        await _persist(lambda: self._unpack(manifest, position))
+
+    async def _unpack(self, manifest: oci.Descriptor, position: int) -> None:
+        described, diff_ids = await self._described(manifest)
+        await self._unpacker.unpack_layer(described, diff_ids, position)
+
     async def finish(self, name: str, target: oci.Descriptor, manifest: oci.Descriptor) -> None:
-        found = images.Images(self._client)
-        described = await found.manifest(manifest)
+        await _persist(lambda: self._finish(name, target, manifest))
+
+    async def _finish(self, name: str, target: oci.Descriptor, manifest: oci.Descriptor) -> None:
+        described, diff_ids = await self._described(manifest)
         await self._content.update_labels(manifest.digest, images.gc_labels(described))
         if target.digest != manifest.digest:
             await self._content.update_labels(target.digest, {images.GC_INDEX: manifest.digest})
-        raw = await self._content.read(described.config.digest)
-        config = images.parse_config(raw, described.config)
-        unpacker = unpack.Unpacker(self._client, snapshotter=self._snapshotter)
-        await unpacker.unpack(described, config.diff_ids)
-        await found.put(name, target, {})
+        await self._unpacker.unpack(described, diff_ids)
+        await images.Images(self._client).put(name, target, {})
+
+    async def _described(self, manifest: oci.Descriptor) -> tuple[images.Manifest, list[str]]:
+        if self._parsed is None or self._parsed[0].digest != manifest.digest:
+            described = await images.Images(self._client).manifest(manifest)
+            raw = await self._content.read(described.config.digest)
+            self._parsed = described, images.parse_config(raw, described.config).diff_ids
+        return self._parsed
+
+
+async def _persist(step: Callable[[], Awaitable[None]]) -> None:
+    """A step that may be repeated: containerd is waited for when it goes away for a moment."""
+    for failures in range(AWAY_TRIES):
+        try:
+            await step()
+        except errors.Unavailable:
+            if failures + 1 == AWAY_TRIES:
+                raise
+            await asyncio.sleep(AWAY.delay(failures))
+        else:
+            return
+
+
+@contextlib.contextmanager
+def _away() -> Iterator[None]:
+    try:
+        yield
+    except errors.Unavailable as error:
+        raise ConnectionError(str(error)) from error

@@ -4,7 +4,7 @@ For each layer: Prepare a writable snapshot on the parent chain, Apply the blob,
 the chain ID. Commit is durable at once (boltdb), so the files must be on disk before it:
 containerd >= 1.7 does that for `sync_fs`; 1.6 ignores the field, so there we call syncfs(2) on the
 snapshotter's file system. A chain that stands is not touched. What an interrupted run left (a key
-`extract-...`) nothing refers to: the garbage collector takes it, or `remove_remnants` at start.
+`extract-...`) only its lease refers to: without it, the garbage collector takes it.
 """
 
 from __future__ import annotations
@@ -39,39 +39,35 @@ class Unpacker:
 
         Images that share layers may be unpacked at the same time.
         """
+        for position in range(len(manifest.layers)):
+            await self.unpack_layer(manifest, diff_ids, position)
+        chain = images.chain_id(diff_ids)
+        await self._label(manifest.config.digest, chain)
+        return chain
+
+    async def unpack_layer(
+        self, manifest: images.Manifest, diff_ids: Sequence[str], position: int
+    ) -> None:
+        """One layer, with all below it unpacked."""
         if len(diff_ids) != len(manifest.layers):
             raise errors.BadImage(
                 f"manifest {manifest.digest} has {len(manifest.layers)} layers, "
                 f"its configuration {len(diff_ids)}"
             )
-        parent = ""
-        for position, layer in enumerate(manifest.layers):
-            chain = images.chain_id(diff_ids[: position + 1])
-            async with self._lock:
-                if not await self._stands(chain):
-                    await self._layer(layer, diff_ids[position], parent, chain)
-            parent = chain
-        await self._label(manifest.config.digest, parent)
-        return parent
+        parent = images.chain_id(diff_ids[:position])
+        chain = images.chain_id(diff_ids[: position + 1])
+        async with self._lock:
+            if not await self._stands(chain):
+                await self._layer(manifest.layers[position], diff_ids[position], parent, chain)
 
     async def is_unpacked(self, chain: str) -> bool:
         return await self._stands(chain)
 
-    async def remove_remnants(self) -> list[str]:
-        """Remove what interrupted runs left; their keys. Only at start, before unpacking."""
-        found: list[str] = []
-        services = self._client.services
-        async with self._client.stream(services.snapshots.List) as stream:
-            await stream.send_message(
-                snapshots_pb2.ListSnapshotsRequest(snapshotter=self._snapshotter), end=True
-            )
-            async for part in stream:
-                found += [info.name for info in part.info if info.name.startswith(KEY_PREFIX)]
-        for key in found:
-            await self._remove(key)
-        return sorted(found)
-
     async def _layer(self, layer: oci.Descriptor, diff_id: str, parent: str, chain: str) -> None:
+        try:
+            kind = oci.applied_as(layer.media_type)
+        except oci.ManifestError as error:
+            raise errors.BadImage(f"layer {layer.digest}: {error}") from error
         # A key of its own for each try: what a dead or parallel process left is not in the way.
         key = f"{KEY_PREFIX}{os.urandom(4).hex()} {chain}"
         mounts = await self._prepare(key, parent, chain)
@@ -82,7 +78,7 @@ class Unpacker:
                 self._client.services.diff.Apply,
                 diff_pb2.ApplyRequest(
                     diff=types_pb2.Descriptor(
-                        media_type=layer.media_type, digest=layer.digest, size=layer.size
+                        media_type=kind, digest=layer.digest, size=layer.size
                     ),
                     mounts=mounts,
                     sync_fs=True,
@@ -96,7 +92,7 @@ class Unpacker:
                 )
             await self._sync()
             await self._commit(key, chain)
-        except errors.ContainerdError:
+        except (errors.ContainerdError, asyncio.CancelledError):
             with contextlib.suppress(errors.ContainerdError):
                 await self._remove(key)
             raise

@@ -65,18 +65,29 @@ class Log:
     def recorder(self, component: str, *, on_node: bool = False) -> Recorder:
         return Recorder(self, component, self._node_name if on_node else "")
 
-    def add(self, involved: Object, source: Object, kind: str, reason: str, message: str) -> None:
+    def add(
+        self,
+        involved: Object,
+        source: Object,
+        kind: str,
+        reason: str,
+        message: str,
+        *,
+        latest: bool = False,
+    ) -> None:
+        """`latest`: of all with this reason only the newest is of interest, and whoever says them
+        keeps to a measure; they are one event and use up nothing."""
         now = self._clock.monotonic()
         self._expire(now)
         message = message[:_MAX_MESSAGE]
         origin = (source["component"], involved.get("uid", ""))
         told = self._sources.setdefault(origin, _Source(refilled=now, window=now))
-        similar = _is_similar(told, now, kind, reason, message)
+        similar = not latest and _is_similar(told, now, kind, reason, message)
         # Combined events are one event, whose message is the latest of them.
-        same = "" if similar else message
+        same = "" if similar or latest else message
         message = f"(combined from similar events): {message}" if similar else message
         key = (*origin, involved.get("fieldPath", ""), kind, reason, same)
-        if not _allowed(told, now):
+        if not latest and not _allowed(told, now):
             return
         known = self._known.get(key)
         stamp = clocks.rfc3339(self._clock.now())
@@ -147,9 +158,19 @@ class Recorder:
             self._source["host"] = host
 
     def event(
-        self, obj: Object, kind: str, reason: str, message: str, *, field_path: str = ""
+        self,
+        obj: Object,
+        kind: str,
+        reason: str,
+        message: str,
+        *,
+        field_path: str = "",
+        latest: bool = False,
     ) -> None:
-        """Say that `reason` happened to `obj` (decoded, or at least its metadata and kind)."""
+        """Say that `reason` happened to `obj` (decoded, or at least its metadata and kind).
+
+        `latest` is for progress, said in measure: the newest message takes the place of all before.
+        """
         meta = obj["metadata"]
         involved: Object = {
             "kind": obj["kind"],
@@ -161,7 +182,7 @@ class Recorder:
             "fieldPath": field_path,
         }
         involved = {name: value for name, value in involved.items() if value}
-        self._log.add(involved, dict(self._source), kind, reason, message)
+        self._log.add(involved, dict(self._source), kind, reason, message, latest=latest)
 
 
 def _is_similar(told: _Source, now: float, kind: str, reason: str, message: str) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeorch.registry import auth, client, pull
+from edgeorch.registry import auth, hosts, pull
 from edgeorch.runtime import pulling
 from edgeorch.wire import oci
 from tests.component.runtime import archives, registries
@@ -31,9 +31,11 @@ def _source(
     port: int, path: str, tag: str, credential: auth.Credential | None = None
 ) -> pull.Source:
     domain = f"127.0.0.1:{port}"
-    repository = client.Repository(domain, path)
     joint = "@" if ":" in tag else ":"
-    return pull.Source(f"{domain}/{path}{joint}{tag}", repository, tag, credential)
+    credentials = [credential] if credential else []
+    return pull.Source(
+        f"{domain}/{path}{joint}{tag}", path, tag, hosts.serving(domain, {}), lambda _: credentials
+    )
 
 
 async def test_a_pulled_image_runs(runtime: Runtime, registry: registries.Registry) -> None:
