@@ -27,6 +27,7 @@ from edgeorch.lib import files, memory, metrics, tasks
 from edgeorch.model import kinds, schema
 from edgeorch.net import network
 from edgeorch.proxy import allocation, dns, services
+from edgeorch.registry import pull
 from edgeorch.runtime import attach, pulling
 from edgeorch.runtime import client as containerd_client
 from edgeorch.store import recorder
@@ -122,9 +123,7 @@ class Device:
             self._events,
             self._containerd,
             self._network,
-            registry_puller.RegistryPuller(
-                pulling.PullSinks(self._containerd, snapshotter=config.containerd.snapshotter)
-            ),
+            self._build_puller(),
             self._clock,
             agent_settings.Settings(
                 node_name=config.node_name,
@@ -138,10 +137,30 @@ class Device:
                 max_pods=config.node.max_pods,
                 node_labels=config.node.labels,
                 snapshotter=config.containerd.snapshotter,
+                images=agent_settings.ImageSettings(
+                    preload_dir=config.preload_dir,
+                    parallel_pulls=config.images.parallel_pulls,
+                    gc_high_percent=config.images.gc_high_percent,
+                    gc_low_percent=config.images.gc_low_percent,
+                    gc_min_age=config.images.gc_min_age,
+                ),
                 log_max_bytes=config.pods.log_max_bytes,
                 log_max_files=config.pods.log_max_files,
             ),
             withdrawal=self._proxy,
+        )
+
+    def _build_puller(self) -> registry_puller.RegistryPuller:
+        config = self._config
+        return registry_puller.RegistryPuller(
+            pulling.PullSinks(self._containerd, snapshotter=config.containerd.snapshotter),
+            config.registries,
+            pathlib.Path(config.images.docker_config),
+            pull.Limits(
+                config.images.parallel_layers,
+                config.images.stall_timeout,
+                config.images.max_bytes_per_second,
+            ),
         )
 
     def _build_dns(self) -> dns.Dns:

@@ -138,7 +138,7 @@ class Agent:
             output=self.output,
             sandboxes=boxes,
             volumes=shelf,
-            images=images.ImageKeeper(self._images, puller, clock),
+            images=images.ImageKeeper(self._images, puller, clock, settings.images.parallel_pulls),
             maker=creation.Maker(
                 self._containers,
                 self._objects,
@@ -329,6 +329,9 @@ class Agent:
             if same and (kind.resource, stored.name) in worker.references:
                 worker.retry("volumes")
                 worker.retry("create/")
+                if any(ref.name == stored.name for ref in worker.pod.spec.image_pull_secrets):
+                    self._shop.images.forget(worker.pod.metadata.uid)
+                    worker.retry("image/")
 
     # --- paths for endings ----------------------------------------------------------------------
 

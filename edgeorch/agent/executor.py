@@ -81,7 +81,7 @@ class Executor:
             case actions.MountVolumes():
                 await self._mount_volumes(action)
             case actions.EnsureImage():
-                await self._ensure_image(action)
+                await self._ensure_image(action, wake)
             case actions.CreateContainer():
                 await self._create(action)
             case actions.StartContainer():
@@ -125,22 +125,39 @@ class Executor:
         await self._shop.volumes.set_up(self.pod, self._shop.maker.env_facts(self.pod, ip))
         self._memory.volumes = action.version
 
-    async def _ensure_image(self, action: actions.EnsureImage) -> None:
+    async def _ensure_image(self, action: actions.EnsureImage, wake: asyncio.Event) -> None:
         spec, kind = self._spec(action.name)
-        say = self._shop.voice.container(self.pod, action.name, kind)
-        uid = self.pod.metadata.uid
-        ready = await self._shop.images.ensure(uid, spec, self._auths(), say)
+        shop, waits = self._shop, self._memory.waits
+        say = shop.voice.container(self.pod, action.name, kind)
+
+        def show(text: str) -> None:
+            waits[action.name] = f'Pulling image "{spec.image}": {text}'
+            shop.voice.progress(self.pod, action.name, kind, "PullProgress", waits[action.name])
+            wake.set()
+
+        try:
+            ready = await shop.images.ensure(self.pod.metadata.uid, spec, self._auths(), say, show)
+        finally:
+            waits.pop(action.name, None)
         self._memory.images[action.name] = (action.attempt, ready)
 
     def _auths(self) -> list[bytes]:
         """The docker config of each pull secret that is there."""
         lookup = self._shop.volumes.lookup(self.pod.metadata.namespace)
-        found = []
+        found, missing = [], []
         for ref in self.pod.spec.image_pull_secrets:
             secret = lookup("secrets", ref.name)
-            data = secret.data if secret is not None else {}
+            if secret is None:
+                missing.append(ref.name)
+                continue
             keys = (".dockerconfigjson", ".dockercfg")
-            found += [data[key].encode() for key in keys if key in data]
+            found += [secret.data[key].encode() for key in keys if key in secret.data]
+        if missing:
+            told = (
+                f"Unable to retrieve some image pull secrets ({', '.join(missing)}); "
+                "attempting to pull the image may not succeed."
+            )
+            self._shop.voice.pod(self.pod, "Warning", "FailedToRetrieveImagePullSecret", told)
         return found
 
     async def _create(self, action: actions.CreateContainer) -> None:

@@ -143,7 +143,7 @@ class ImageKeeper:
         """The image, also if an archive that is being imported brings it."""
         found = await self._present(ref)
         if found is None and not self.preloaded.is_set():
-            show("Waiting for the import of image archives")
+            show("waiting for the import of image archives")
             await self.preloaded.wait()
             found = await self._present(ref)
         if found is not None:
@@ -216,9 +216,9 @@ class ImageKeeper:
                 unreachable=True,
             )
         domain = image_ref.parse(ref).domain
-        if self._silent.get(domain, 0.0) > self._clock.monotonic():
-            if await self._present(ref) is not None:
-                raise ports.PullError(f"{domain} did not answer just now", unreachable=True)
+        silent = self._silent.get(domain, 0.0) > self._clock.monotonic()
+        if silent and await self._present(ref) is not None:
+            raise ports.PullError(f"{domain} did not answer just now", unreachable=True)
         progress = Progress(turn.show, self._clock.monotonic)
         try:
             await self._puller.pull(ref, auths, progress.arrived)

@@ -26,6 +26,8 @@ class Memory:
     accepted_at: float
     sandbox: Sandbox | None = None
     images: dict[str, tuple[int, images.Ready]] = field(default_factory=dict)
+    waits: dict[str, str] = field(default_factory=dict)
+    """What a container waits for that takes long, in words."""
     volumes: str | None = None
     probes: dict[tuple[str, ProbeKind], bool] = field(default_factory=dict)
     hooks: dict[str, Hook] = field(default_factory=dict)
@@ -46,6 +48,7 @@ class Memory:
             sandbox=self.sandbox,
             containers=containers,
             images={name: attempt for name, (attempt, _) in self.images.items()},
+            waits=self.waits,
             volumes=self.volumes,
             volumes_wanted=volumes_wanted,
             probes=self.probes,

@@ -88,7 +88,8 @@ class Puller(Protocol):
     ) -> None:
         """Have the image `ref` (normalised) in containerd. `auths` are docker config.json texts.
 
-        `progress` hears how many bytes are here, and of how many. Raises PullError. Cancelled when nobody wants the image any more.
+        `progress` hears how many bytes are here, and of how many. Raises PullError. Cancelled when
+        nobody wants the image any more.
         """
 
 

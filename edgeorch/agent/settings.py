@@ -8,6 +8,16 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
+class ImageSettings:
+    preload_dir: pathlib.Path | None = None
+    """Whose archives are imported; None: there is no such folder."""
+    parallel_pulls: int = 2
+    gc_high_percent: int = 85
+    gc_low_percent: int = 80
+    gc_min_age: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     node_name: str
     data_dir: pathlib.Path = pathlib.Path("/var/lib/edgeorch")
@@ -21,6 +31,7 @@ class Settings:
     max_pods: int = 110
     node_labels: Mapping[str, str] = field(default_factory=dict)
     snapshotter: str = "overlayfs"
+    images: ImageSettings = ImageSettings()
     log_max_bytes: int = 10 * 1024 * 1024
     log_max_files: int = 5
 

@@ -117,6 +117,8 @@ class PodSeen:
     containers: tuple[Container, ...] = ()
     images: Mapping[str, int] = field(default_factory=dict)
     """Container name to the attempt for which its image is present."""
+    waits: Mapping[str, str] = field(default_factory=dict)
+    """Container name to what it waits for that takes long, in words."""
     volumes: str | None = None
     """Version of the volumes that are set up; None before the first time."""
     volumes_wanted: str = ""

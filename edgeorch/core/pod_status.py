@@ -207,7 +207,7 @@ def _waiting_to_restart(
     if restarts.due(latest, wanted_hash, around.crash_loop) > around.monotonic:
         delay = restarts.delay(latest, wanted_hash, around.crash_loop)
         return _waiting("CrashLoopBackOff", back_off_message(pod, spec.name, delay))
-    return _waiting("ContainerCreating", "")
+    return _waiting("ContainerCreating", seen.waits.get(spec.name, ""))
 
 
 def back_off_message(pod: views.Pod, name: str, delay: float) -> str:
@@ -222,7 +222,8 @@ def _waiting_to_start(pod: views.Pod, spec: views.Container, kind: Kind, seen: P
         return _waiting(failure.reason, failure.message)
     inits = bool(pod.spec.init_containers) and kind is not Kind.EPHEMERAL
     before_us = inits and not pod_phase.initialized(pod, seen)
-    return _waiting("PodInitializing" if before_us else "ContainerCreating", "")
+    reason = "PodInitializing" if before_us else "ContainerCreating"
+    return _waiting(reason, seen.waits.get(spec.name, ""))
 
 
 def _failure(seen: PodSeen, name: str) -> Failure | None:

@@ -44,8 +44,8 @@ def challenge(header: str) -> Challenge | None:
         Challenge(match[1].lower(), _parameters(header[match.end() :]))
         for match in _SCHEMES.finditer(header)
     ]
-    bearer = [each for each in found if each.scheme == "bearer"]
-    return (bearer or found or [None])[0]
+    found.sort(key=lambda each: each.scheme != "bearer")
+    return found[0] if found else None
 
 
 def _parameters(text: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TypeVar
 
+import aiohttp
 import yarl
 
 from edgeorch.registry import connection, errors
@@ -23,14 +24,11 @@ from edgeorch.wire import oci
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-    import aiohttp
-
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 _ACCEPT = ", ".join([*sorted(oci.MANIFESTS | oci.INDEXES), "*/*"])
-CHUNK = 512 * 1024
 _RANGE = re.compile(r"bytes (\d+)-")
 
 
@@ -165,11 +163,24 @@ async def _from(response: aiohttp.ClientResponse, offset: int) -> AsyncIterator[
         said = _RANGE.match(response.headers.get("Content-Range", ""))
         if said is None or int(said[1]) != offset:
             raise errors.RegistryError(f"asked for bytes from {offset}, got another range")
-    async for part in response.content.iter_chunked(CHUNK):
+    async for part in _pieces(response.content):
         if skip:
             part, skip = part[skip:], max(0, skip - len(part))
         if part:
             yield part
+
+
+async def _pieces(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """All that arrives, also what had arrived when the connection broke."""
+    try:
+        async for part in content.iter_any():
+            yield part
+    except (aiohttp.ClientError, OSError):
+        # aiohttp keeps it from readers. On a bad link it would be a good part of all that comes.
+        left = b"".join(getattr(content, "_buffer", ()))
+        if left:
+            yield left
+        raise
 
 
 def _media_type(response: aiohttp.ClientResponse) -> str:

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import email.utils
 import os
+import socket
 import ssl
 import time
 from typing import TYPE_CHECKING, Self
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT = 15.0
 STALL_TIMEOUT = 30.0
 """Seconds without a byte after which a transfer counts as broken."""
-BUFFER = 256 * 1024
+BUFFER = 128 * 1024
+WINDOW = 512 * 1024
+"""Bytes; three layers at 100 ms of round trip still come with 15 MB/s."""
 DOCUMENT_LIMIT = 4 * 1024 * 1024
 _REDIRECTS = 10
 _TRIES = 4
@@ -68,7 +71,7 @@ class Connection:
             # The bundle of authorities is read now, in a thread, not when the process starts.
             tls = await asyncio.to_thread(tls_context, self.host)
         session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=tls),
+            connector=aiohttp.TCPConnector(limit=0, ssl=tls, socket_factory=_socket),
             timeout=aiohttp.ClientTimeout(
                 total=None,
                 connect=CONNECT_TIMEOUT,  # names and all
@@ -96,9 +99,7 @@ class Connection:
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 told = str(error) or type(error).__name__
                 verb = method.capitalize()
-                raise errors.Unreachable(
-                    f'failed to do request: {verb} "{url}": {told}'
-                ) from error
+                raise errors.Unreachable(f'failed to do request: {verb} "{url}": {told}') from error
 
     def url(self, kind: str, reference: str) -> str:
         """Of a manifest or blob."""
@@ -182,9 +183,7 @@ class Connection:
 
     # --- who we are -----------------------------------------------------------------------------
 
-    async def _authenticate(
-        self, response: aiohttp.ClientResponse, refused: errors.Denied
-    ) -> None:
+    async def _authenticate(self, response: aiohttp.ClientResponse, refused: errors.Denied) -> None:
         asked = auth.challenge(", ".join(response.headers.getall("WWW-Authenticate", [])))
         while True:
             credential = self._credentials[0]
@@ -274,6 +273,14 @@ class Connection:
         if self._session is None:
             raise errors.RegistryError("the connection is closed")
         return self._session
+
+
+def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    """With a bounded window: what is in flight is lost when the power goes, and takes memory."""
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, WINDOW)
+    return made
 
 
 def tls_context(host: Host) -> ssl.SSLContext:

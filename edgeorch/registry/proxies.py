@@ -23,7 +23,9 @@ def choose(scheme: str, host: str, port: int | None, environ: Mapping[str, str])
     if not proxy or hosts.is_local(host):
         return None
     exempt = _value("no_proxy", environ).split(",")
-    if any(_covers(entry.strip().lower(), host.lower(), port or _PORTS[scheme]) for entry in exempt):
+    if any(
+        _covers(entry.strip().lower(), host.lower(), port or _PORTS[scheme]) for entry in exempt
+    ):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
 
@@ -46,4 +48,6 @@ def _covers(entry: str, host: str, port: int) -> bool:
     except ValueError:
         pass
     name = entry.removeprefix("*")
-    return host.endswith(name) if name.startswith(".") else host == name or host.endswith(f".{name}")
+    return (
+        host.endswith(name) if name.startswith(".") else host == name or host.endswith(f".{name}")
+    )

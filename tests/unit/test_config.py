@@ -49,6 +49,32 @@ def test_values_are_taken_and_the_rest_keeps_its_default() -> None:
         pytest.param("node: {name: Pi!}", "node.name:", id="node-name"),
         pytest.param("data_dir: state", "data_dir: must be an absolute path", id="relative"),
         pytest.param("log_level: loud", "log_level:", id="level"),
+        pytest.param(
+            "registries: {docker.io: {mirorrs: [a]}}",
+            'unknown key "registries.docker.io.mirorrs" (did you mean '
+            '"registries.docker.io.mirrors"?)',
+            id="registry slip",
+        ),
+        pytest.param(
+            "registries: {a: 3}", "registries.a: expected `object`, got `int`", id="registry"
+        ),
+        pytest.param(
+            "registries: {'https://a': {}}", "registries.https://a: name a reg", id="registry url"
+        ),
+        pytest.param(
+            "registries: {a: {mirrors: ['ftp://a']}}", "registries.a.mirrors:", id="mirror"
+        ),
+        pytest.param("registries: {a: {ca: c.pem}}", "registries.a.ca:", id="relative ca"),
+        pytest.param("registries: {a: {username: u}}", "registries.a.password:", id="no password"),
+        pytest.param("registries: {'*': {ca: /c}}", "registries.*: only mirrors", id="all"),
+        pytest.param(
+            "images: {gc_low_percent: 90}", "images.gc_low_percent: 90 must be below", id="gc"
+        ),
+        pytest.param("images: {gc_min_age: .nan}", "images.gc_min_age:", id="gc age"),
+        pytest.param("images: {max_bytes_per_second: 10}", "images.max_bytes_per", id="rate"),
+        pytest.param("images: {parallel_pulls: 0}", "images.parallel_pulls: use 1", id="pulls"),
+        pytest.param("images: {stall_timeout: 0}", "images.stall_timeout:", id="stall"),
+        pytest.param("images: {preload_dir: x}", "images.preload_dir: must be", id="preload"),
         pytest.param("- a", "must hold keys and values", id="list"),
         pytest.param("a: [", "not valid YAML", id="yaml"),
         pytest.param("node: 3", "node: expected `object`", id="section"),

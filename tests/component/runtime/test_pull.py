@@ -115,7 +115,7 @@ async def test_an_absent_tag_is_told_as_containerd_tells_it(
 
 async def test_nobody_there_is_told_with_the_address(runtime: Runtime) -> None:
     source = _source(registries.free_port(), "team/app", "1.0")
-    with pytest.raises(pull.PullError, match="failed to do request: Get"):
+    with pytest.raises(pull.PullError, match="failed to do request: Head"):
         await _puller(runtime).pull(source)
 
 
