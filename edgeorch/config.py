@@ -90,6 +90,8 @@ class PodsConfig(Section, frozen=True, kw_only=True):
     """Longest back-off between restarts of a failing container, seconds."""
     log_max_bytes: int = 10 * 1024 * 1024
     log_max_files: int = 5
+    allowed_unsafe_sysctls: list[str] = []
+    """Kernel parameters that pods may set besides the safe ones; `*` ends a prefix."""
 
 
 class ImagesConfig(Section, frozen=True, kw_only=True):
@@ -337,10 +339,19 @@ def _check_registry(key: str, settings: RegistryConfig) -> None:
         raise ConfigError(f"{key}: only mirrors may be set for all; name the registry for the rest")
 
 
+_NAMESPACED = ("kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue.", "net.")
+
+
 def _check_pods(pods: PodsConfig) -> None:
     # Written so that not-a-number fails too.
     if not 1 <= pods.crash_loop_ceiling < math.inf:
         raise ConfigError("pods.crash_loop_ceiling: use 1 second or more")
+    for name in pods.allowed_unsafe_sysctls:
+        if not name.replace("/", ".").startswith(_NAMESPACED):
+            raise ConfigError(
+                f'pods.allowed_unsafe_sysctls: "{name}" belongs to no namespace of a pod: use '
+                'names like kernel.msgmax or prefixes like "net.core.*"'
+            )
     if pods.log_max_bytes < _MIN_LOG_BYTES:
         raise ConfigError(f"pods.log_max_bytes: use {_MIN_LOG_BYTES} or more")
     if pods.log_max_files < _MIN_LOG_FILES:

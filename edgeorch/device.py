@@ -133,6 +133,7 @@ class Device:
                 cgroup_root=config.cgroup_root,
                 cluster_domain=config.dns.domain,
                 dns_address=self._dns_address,
+                allowed_unsafe_sysctls=tuple(config.pods.allowed_unsafe_sysctls),
                 crash_loop_ceiling=config.pods.crash_loop_ceiling,
                 max_pods=config.node.max_pods,
                 node_labels=config.node.labels,

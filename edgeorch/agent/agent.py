@@ -26,6 +26,7 @@ from edgeorch.agent import (
     machine,
     node,
     observer,
+    pause,
     pod_worker,
     sandboxes,
     status,
@@ -33,7 +34,7 @@ from edgeorch.agent import (
     voice,
     volumes,
 )
-from edgeorch.core import pod_plan, restarts
+from edgeorch.core import pod_plan, restarts, sysctls
 from edgeorch.lib import backoff, tasks
 from edgeorch.model import kinds, views
 from edgeorch.runtime import containers, errors, execs, rootfs, snapshots, stdio
@@ -127,7 +128,12 @@ class Agent:
         commands: execs.Execs,
     ) -> executor.Workshop:
         settings, network = self._settings, self._network
-        boxes = sandboxes.Sandboxes(network, settings, machine.Cgroups(self._facts))
+        boxes = sandboxes.Sandboxes(
+            network,
+            settings,
+            machine.Cgroups(self._facts),
+            pause.Pauses(self._facts.architecture),
+        )
         shelf = volumes.Volumes(self._objects, settings)
         root_files = rootfs.RootFiles(self._containerd, snapshotter=settings.snapshotter)
         return executor.Workshop(
@@ -282,6 +288,9 @@ class Agent:
             raise RuntimeError("the agent is not running")
         worker = pod_worker.PodWorker(self._shop, self._status, self._policy, pod)
         self._workers[uid] = worker
+        refusal = sysctls.refusal(pod, self._settings.allowed_unsafe_sysctls)
+        if refusal is not None and not worker.adopted:
+            worker.reject(sysctls.FORBIDDEN, refusal)
         self._group.create_task(self._work(uid, worker), name=f"pod {pod.metadata.name}")
 
     async def _work(self, uid: str, worker: pod_worker.PodWorker) -> None:

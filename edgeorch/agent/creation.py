@@ -7,7 +7,7 @@ import pathlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeorch.agent import images, machine, users, volumes
+from edgeorch.agent import images, machine, profiles, users, volumes
 from edgeorch.core import cgroups, container_labels, env, oci_spec, pod_files, pod_plan, qos
 from edgeorch.lib import json
 from edgeorch.model import kinds, views
@@ -72,6 +72,9 @@ class Maker:
         self._settings = settings
         self._facts = facts
         self._containerd_socket = containerd_socket
+        self._seccomp = profiles.Seccomp(
+            settings.seccomp_dir, facts.architecture, available=facts.seccomp
+        )
 
     def message_path(self, uid: str, container: Container) -> pathlib.Path:
         return self._message_path(uid, container.name, container.attempt)
@@ -96,8 +99,8 @@ class Maker:
         id_ = container_labels.container_id(uid, order.container.name, order.attempt)
         tier = qos.qos_class(order.pod.spec)
         group = f"{cgroups.pod_path(self._settings.cgroup_root, tier, uid)}/{id_}"
-        spec = await self._spec(order, tier, group)
-        labels = container_labels.encode(self._birth(order, group, created_at))
+        spec, user = await self._spec(order, tier, group)
+        labels = container_labels.encode(self._birth(order, group, created_at, user))
         await self._containers.create(
             id_,
             image=order.image.ref,
@@ -107,7 +110,9 @@ class Maker:
         )
         return id_, labels
 
-    async def _spec(self, order: Order, tier: str, group: str) -> kinds.Object:
+    async def _spec(
+        self, order: Order, tier: str, group: str
+    ) -> tuple[kinds.Object, oci_spec.User]:
         pod, container, config = order.pod, order.container, order.image.config
         try:
             variables = env.variables(
@@ -127,19 +132,29 @@ class Maker:
             )
             raise CreateError(reason, str(error)) from error
         expanded = _expanded(container, variables)
+        security = container.security_context or views.ContainerSecurity()
         try:
             mounts = await asyncio.to_thread(self._mounts, order)
             parent, above = await asyncio.to_thread(self._machine, container)
-            return oci_spec.build(
+            held = oci_spec.capabilities(security, above)
+            calls = await asyncio.to_thread(self._seccomp.filter, pod, container, held)
+            spec = oci_spec.build(
                 expanded,
                 oci_spec.Image(config.entrypoint, config.cmd, config.env, config.working_dir),
                 variables,
                 user,
-                self._surroundings(order, tier, group, mounts, parent.oom_floor),
+                self._surroundings(order, tier, group, mounts, parent.oom_floor, calls),
                 above,
             )
-        except (oci_spec.SpecError, volumes.VolumeError, OSError) as error:
+        except (
+            oci_spec.SpecError,
+            pod_files.HostnameError,
+            profiles.ProfileError,
+            volumes.VolumeError,
+            OSError,
+        ) as error:
             raise CreateError("CreateContainerError", str(error)) from error
+        return spec, user
 
     def _machine(self, container: views.Container) -> tuple[machine.Parent, oci_spec.Machine]:
         security = container.security_context
@@ -148,24 +163,32 @@ class Maker:
         return parent, machine.oci_machine(self._facts, parent, with_devices=privileged)
 
     def _surroundings(
-        self, order: Order, tier: str, group: str, mounts: list[oci_spec.Mount], oom_floor: int
+        self,
+        order: Order,
+        tier: str,
+        group: str,
+        mounts: list[oci_spec.Mount],
+        oom_floor: int,
+        calls: kinds.Object | None,
     ) -> oci_spec.Surroundings:
         spec, uid = order.pod.spec, order.pod.metadata.uid
+        settings, folder = self._settings, self._sandboxes.path(uid)
         score = qos.oom_score_adj(
             order.container, tier, self._facts.memory_bytes, qos.memory_share(order.pod.spec)
         )
         return oci_spec.Surroundings(
             pod_uid=uid,
-            hostname=pod_files.hostname(order.pod, self._settings.node_name),
+            hostname=pod_files.nodename(order.pod, settings.node_name, settings.cluster_domain),
             cgroups_path=group,
-            network="" if spec.host_network else str(self._settings.run_dir / "netns" / uid),
-            ipc="" if spec.host_ipc else str(self._sandboxes.path(uid) / "ipc"),
-            pid=f"/proc/{order.target_pid}/ns/pid" if order.target_pid else "",
+            network="" if spec.host_network else str(settings.run_dir / "netns" / uid),
+            ipc="" if spec.host_ipc else str(folder / "ipc"),
+            pid=_pid_namespace(order, folder),
             host_network=spec.host_network,
             host_pid=spec.host_pid,
             host_ipc=spec.host_ipc,
             mounts=tuple(mounts),
             oom_score_adj=max(score, oom_floor),
+            seccomp=calls,
         )
 
     def _mounts(self, order: Order) -> list[oci_spec.Mount]:
@@ -188,7 +211,9 @@ class Maker:
     def _message_path(self, uid: str, name: str, attempt: int) -> pathlib.Path:
         return self._settings.pods_dir / uid / "containers" / name / str(attempt)
 
-    def _birth(self, order: Order, group: str, created_at: float) -> container_labels.Birth:
+    def _birth(
+        self, order: Order, group: str, created_at: float, user: oci_spec.User
+    ) -> container_labels.Birth:
         meta = order.pod.metadata
         return container_labels.Birth(
             pod_uid=meta.uid,
@@ -208,6 +233,7 @@ class Maker:
             stop_signal=order.image.config.stop_signal,
             cgroup=group,
             last=order.last,
+            user=(user.uid, user.gid, user.groups),
         )
 
     def _services(self, pod: views.Pod) -> list[views.Service]:
@@ -219,6 +245,13 @@ class Maker:
                 if is_api or (namespace == own and pod.spec.enable_service_links):
                     found.append(stored.view(views.Service))
         return found
+
+
+def _pid_namespace(order: Order, sandbox: pathlib.Path) -> str:
+    """The pod's, if its containers share one; else that of the container to be debugged."""
+    if order.pod.spec.share_process_namespace:
+        return str(sandbox / "pid")
+    return f"/proc/{order.target_pid}/ns/pid" if order.target_pid else ""
 
 
 def _image_id(image: images.Ready) -> str:

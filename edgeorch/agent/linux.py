@@ -1,7 +1,8 @@
-"""Kernel interfaces that Python does not have: mounts, and pinned IPC namespaces.
+"""Kernel interfaces that Python does not have: mounts, namespaces and what is set in them.
 
 Everything here blocks for well under a millisecond; callers on the event loop go through
-`asyncio.to_thread`. Sources: mount(2), umount(2), statfs(2), unshare(2), namespaces(7).
+`asyncio.to_thread`. Sources: mount(2), umount(2), pivot_root(2), statfs(2), unshare(2), setns(2),
+namespaces(7).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import pathlib
 import struct
 import threading
+from collections.abc import Mapping, Sequence
 
 from edgeorch.net import netns
 
@@ -21,10 +23,15 @@ MS_NODEV = 4
 MS_NOEXEC = 8
 MS_REC = 0x4000
 MS_SHARED = 1 << 20
+_MS_REMOUNT = 32
 _MS_BIND = 0x1000
+_MS_PRIVATE = 1 << 18
 _MNT_DETACH = 2
 _UMOUNT_NOFOLLOW = 8
+_CLONE_NEWNS = 0x00020000
 _CLONE_NEWIPC = 0x08000000
+_CLONE_NEWPID = 0x20000000
+_SYSCTL = pathlib.Path("/proc/sys")
 _TMPFS_MAGIC = 0x01021994
 _STATFS_SIZE = 256  # more than any architecture's struct statfs
 
@@ -69,18 +76,53 @@ def mount_points(under: pathlib.Path) -> list[pathlib.Path]:
     return list(reversed(found))
 
 
-def pin_ipc(pin: pathlib.Path) -> None:
-    """A new IPC namespace, held by a bind mount on `pin`."""
-    while unmount(pin):
+def pin_ipc(target: pathlib.Path) -> None:
+    """A new IPC namespace, held by a bind mount on `target`."""
+    while unmount(target):
         pass
-    pin.touch()
-    netns.in_thread(lambda: _unshare_onto(pin))
+    target.touch()
+    netns.in_thread(lambda: _unshare_onto(target))
 
 
-def _unshare_onto(pin: pathlib.Path) -> None:
+def _unshare_onto(target: pathlib.Path) -> None:
     if _libc.unshare(_CLONE_NEWIPC) != 0:
         raise _failure("cannot create an IPC namespace")
-    _mount(f"/proc/self/task/{threading.get_native_id()}/ns/ipc", str(pin), "", _MS_BIND, "")
+    pin(pathlib.Path(f"/proc/self/task/{threading.get_native_id()}/ns/ipc"), target)
+
+
+def pin(namespace: pathlib.Path, target: pathlib.Path) -> None:
+    """Hold a namespace by a bind mount on the file `target`."""
+    _mount(str(namespace), str(target), "", _MS_BIND, "")
+
+
+def enter_empty_root(root: pathlib.Path) -> None:
+    """Leave the host: from now on the calling thread sees only `root`, which becomes read-only, and
+    its next child is the first of a new PID namespace. The thread must end soon."""
+    if _libc.unshare(_CLONE_NEWNS | _CLONE_NEWPID) != 0:
+        raise _failure("cannot create a PID namespace")
+    _mount("none", "/", "", MS_REC | _MS_PRIVATE, "")
+    _mount(str(root), str(root), "", _MS_BIND, "")
+    _mount("none", str(root), "", _MS_REMOUNT | _MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV, "")
+    os.chdir(root)
+    if _libc.pivot_root(b".", b".") != 0:
+        raise _failure(f"cannot make {root} the root")
+    if _libc.umount2(b".", _MNT_DETACH) != 0:
+        raise _failure("cannot let go of the old root")
+    os.chdir("/")
+
+
+def write_sysctls(values: Mapping[str, str], namespaces: Sequence[pathlib.Path]) -> None:
+    """Set kernel parameters (paths below /proc/sys) in the pinned `namespaces`."""
+    netns.in_thread(lambda: _write_within(values, namespaces))
+
+
+def _write_within(values: Mapping[str, str], namespaces: Sequence[pathlib.Path]) -> None:
+    for each in namespaces:
+        with each.open("rb") as held:
+            if _libc.setns(held.fileno(), 0) != 0:
+                raise _failure(f"cannot enter {each}")
+    for name, value in values.items():
+        (_SYSCTL / name).write_text(value)
 
 
 def _mount(source: str, target: str, kind: str, flags: int, options: str) -> None:

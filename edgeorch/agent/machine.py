@@ -51,6 +51,8 @@ class Facts:
     memory_bytes: int
     cgroup_v2: bool
     memory_cgroup: bool
+    seccomp: bool = True
+    """Whether the kernel filters system calls."""
     swap_control: bool = False
     """Whether cgroup v2 counts swap (CONFIG_SWAP, not swapaccount=0)."""
 
@@ -109,6 +111,7 @@ def read() -> Facts:
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         cgroup_v2=cgroupfs.is_unified(),
         memory_cgroup="memory" in cgroupfs.controllers(),
+        seccomp=(_PROC / "sys/kernel/seccomp/actions_avail").exists(),
         swap_control=cgroupfs.is_unified() and _counts_swap(),
     )
 
@@ -188,6 +191,21 @@ class Cgroups:
             self._make_v2(path, limits)
         else:
             self._make_v1(path, limits)
+
+    def put(self, path: str, leaf: str, pid: int) -> None:
+        """Move a process into a group below a pod's. Raises OSError."""
+        relative = f"{path.lstrip('/')}/{leaf}"
+        roots = [_CGROUP] if self._v2 else [*_CGROUP.iterdir()]
+        for root in roots:
+            if not (root / "cgroup.procs").exists():
+                continue
+            folder = root / relative
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                (folder / "cgroup.procs").write_text(str(pid))
+            except OSError:
+                # A cpuset of v1 that has no processors yet; where the process is bounds nothing.
+                folder.rmdir()
 
     def remove(self, path: str) -> None:
         """A cgroup that still holds processes stays; its time comes with the next attempt."""

@@ -152,6 +152,7 @@ class NodeKeeper:
             "capacity": capacity,
             "allocatable": capacity,
             "conditions": self._conditions(old.get("conditions") or [], usage, now),
+            "features": {"supplementalGroupsPolicy": True},
             "daemonEndpoints": {"kubeletEndpoint": {"Port": 0}},
             "images": images,
             "nodeInfo": {

@@ -84,6 +84,12 @@ class PodWorker:
         self._memory.gone = True
         self._wake.set()
 
+    def reject(self, reason: str, message: str) -> None:
+        """The node does not take the pod: it fails before anything of it was begun."""
+        told = f"Pod was rejected: {message}"
+        self._memory.eviction = eviction.Eviction(told, reason, disruption=False)
+        self._shop.voice.pod(self.pod, "Warning", reason, message)
+
     def look(self) -> None:
         """Something may have changed."""
         self._wake.set()
@@ -137,6 +143,7 @@ class PodWorker:
 
     def _look(self) -> PodSeen:
         memory, shop = self._memory, self._shop
+        self._notice_lost_sandbox()
         containers = shop.observer.pod(self.pod.metadata.uid)
         wanted = memory.volumes or ""
         ending = memory.gone or bool(self.pod.metadata.deletion_timestamp)
@@ -150,6 +157,15 @@ class PodWorker:
             memory.ending_since = now
             seen = memory.seen(containers, wanted)
         return seen
+
+    def _notice_lost_sandbox(self) -> None:
+        memory = self._memory
+        if memory.sandbox and not self._shop.sandboxes.stands(
+            self.pod.metadata.uid, memory.sandbox
+        ):
+            log.warning("The first process of pod %s has ended", self.pod.metadata.name)
+            memory.sandbox = None
+            memory.token = secrets.token_hex(8)
 
     def _call_off(self, wanted: tuple[Action, ...]) -> None:
         keep = set(wanted)

@@ -1,6 +1,7 @@
 """What the containers of a pod share: network, IPC namespace, shared memory, files, cgroup.
 
-There is no pause container: namespaces are held by bind mounts. Everything of a sandbox lies in
+There is no pause container: namespaces are held by bind mounts, but for the PID namespace of pods
+that share their processes, which needs one (pause.py). Everything of a sandbox lies in
 `<run_dir>/pods/UID` on tmpfs and so dies with the boot, together with what the network holds. The
 file `sandbox` is written last: where it is, the sandbox is whole, also for the next process.
 """
@@ -13,8 +14,8 @@ import pathlib
 import shutil
 from typing import TYPE_CHECKING
 
-from edgeorch.agent import linux, machine
-from edgeorch.core import cgroups, pod_bandwidth, pod_files, qos
+from edgeorch.agent import linux, machine, pause
+from edgeorch.core import cgroups, pod_bandwidth, pod_files, qos, sysctls
 from edgeorch.core.observed import Sandbox
 from edgeorch.lib import json
 
@@ -31,10 +32,17 @@ _RESOLV_CONF = (
 
 
 class Sandboxes:
-    def __init__(self, network: ports.Network, settings: Settings, groups: machine.Cgroups) -> None:
+    def __init__(
+        self,
+        network: ports.Network,
+        settings: Settings,
+        groups: machine.Cgroups,
+        pauses: pause.Pauses,
+    ) -> None:
         self._network = network
         self._settings = settings
         self._groups = groups
+        self._pauses = pauses
 
     def path(self, uid: str) -> pathlib.Path:
         return self._settings.sandboxes_dir / uid
@@ -56,7 +64,15 @@ class Sandboxes:
         network = self._network.sandboxes().get(uid)
         if network is None and not found.get("host"):
             return None
-        return Sandbox(found["token"], network.ip if network else "")
+        first = found.get("first_process")
+        if first and not self._pauses.stands(self.path(uid), first):
+            return None
+        return Sandbox(found["token"], network.ip if network else "", first or 0)
+
+    def stands(self, uid: str, sandbox: Sandbox) -> bool:
+        """Whether it is still there; only its first process, if it has one, can go by itself."""
+        first = sandbox.first_process
+        return not first or self._pauses.stands(self.path(uid), first)
 
     def uids(self) -> set[str]:
         """Pods of which something is there, in these files or in the network."""
@@ -68,6 +84,9 @@ class Sandboxes:
     async def ensure(self, pod: views.Pod, token: str) -> Sandbox:
         """Raises OSError, NetworkError."""
         meta = pod.metadata
+        if not pod.spec.host_users:
+            told = "can't set `spec.hostUsers: false`, runtime does not support user namespaces"
+            raise OSError(told)
         bandwidth = _bandwidth(pod)
         files = asyncio.to_thread(self._make_files, pod)
         ip = ""
@@ -80,8 +99,8 @@ class Sandboxes:
                     self._network.attach(meta.uid, f"{meta.namespace}/{meta.name}", bandwidth)
                 )
             ip = attached.result().ip
-        await asyncio.to_thread(self._complete, pod, ip, token)
-        return Sandbox(token, ip)
+        first = await asyncio.to_thread(self._complete, pod, ip, token)
+        return Sandbox(token, ip, first)
 
     async def tear_down(self, pod: views.Pod) -> None:
         """Whatever there is of it. Repeatable. Raises OSError, NetworkError."""
@@ -105,13 +124,13 @@ class Sandboxes:
                 linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC,
             )
             linux.pin_ipc(folder / "ipc")
-        name = pod_files.hostname(pod, self._settings.node_name)
+        try:
+            name = pod_files.nodename(pod, self._settings.node_name, self._settings.cluster_domain)
+        except pod_files.HostnameError as error:
+            raise OSError(str(error)) from error
         (folder / "hostname").write_text(f"{name}\n")
         (folder / "resolv.conf").write_text(self._resolv_conf(pod))
-        path = cgroups.pod_path(
-            self._settings.cgroup_root, qos.qos_class(pod.spec), pod.metadata.uid
-        )
-        self._groups.make(path, cgroups.pod_limits(pod.spec))
+        self._groups.make(self._cgroup(pod), cgroups.pod_limits(pod.spec))
 
     def _resolv_conf(self, pod: views.Pod) -> str:
         host = pod_files.Resolver()
@@ -123,7 +142,8 @@ class Sandboxes:
         found = pod_files.resolver(pod, host, settings.dns_address, settings.cluster_domain)
         return pod_files.resolv_conf(found)
 
-    def _complete(self, pod: views.Pod, ip: str, token: str) -> None:
+    def _complete(self, pod: views.Pod, ip: str, token: str) -> int:
+        """The pid of the sandbox's first process, 0 without one."""
         folder = self.path(pod.metadata.uid)
         of_host = ""
         if pod.spec.host_network:
@@ -131,12 +151,36 @@ class Sandboxes:
                 of_host = pathlib.Path("/etc/hosts").read_text(errors="replace")
         text = pod_files.hosts(pod, ip, self._settings.cluster_domain, of_host)
         (folder / "hosts").write_text(text)
+        self._set_sysctls(pod)
+        found = {"token": token, "host": pod.spec.host_network}
+        first = 0
+        if pod.spec.share_process_namespace:
+            first = found["first_process"] = self._pauses.start(pod.metadata.uid, folder)
+            self._groups.put(self._cgroup(pod), "pause", first)
         record = folder / ".sandbox"
-        record.write_bytes(json.encode({"token": token, "host": pod.spec.host_network}))
+        record.write_bytes(json.encode(found))
         record.rename(folder / "sandbox")
+        return first
+
+    def _set_sysctls(self, pod: views.Pod) -> None:
+        security = pod.spec.security_context
+        if security is None or not security.sysctls:
+            return
+        uid, spaces = pod.metadata.uid, []
+        if not pod.spec.host_network:
+            spaces.append(self._settings.run_dir / "netns" / uid)
+        if not pod.spec.host_ipc:
+            spaces.append(self.path(uid) / "ipc")
+        values = {sysctls.path(each.name): each.value for each in security.sysctls}
+        linux.write_sysctls(values, spaces)
+
+    def _cgroup(self, pod: views.Pod) -> str:
+        tier = qos.qos_class(pod.spec)
+        return cgroups.pod_path(self._settings.cgroup_root, tier, pod.metadata.uid)
 
     def _remove(self, uid: str) -> None:
         folder = self.path(uid)
+        self._pauses.end(uid, folder)
         for point in linux.mount_points(folder):
             linux.unmount(point)
         with contextlib.suppress(FileNotFoundError):

@@ -27,6 +27,8 @@ class Settings:
     cluster_domain: str = "cluster.local"
     dns_address: str = ""
     """Of the cluster's DNS; without it pods use the resolver of the device."""
+    allowed_unsafe_sysctls: tuple[str, ...] = ()
+    """Names, or prefixes that end with `*`."""
     crash_loop_ceiling: float = 300.0
     max_pods: int = 110
     node_labels: Mapping[str, str] = field(default_factory=dict)
@@ -34,6 +36,11 @@ class Settings:
     images: ImageSettings = ImageSettings()
     log_max_bytes: int = 10 * 1024 * 1024
     log_max_files: int = 5
+
+    @property
+    def seccomp_dir(self) -> pathlib.Path:
+        """Profiles that pods name with localhostProfile."""
+        return self.data_dir / "seccomp"
 
     @property
     def pods_dir(self) -> pathlib.Path:

@@ -83,10 +83,14 @@ def resolve(
         gid = _group(group, accounts)
     if wished_group is not None:
         gid = wished_group
-    _refuse_root(pod_security, own, wished_user, name, uid, container)
+    if _never_root(pod_security, own):
+        _refuse_root(pod, container, wished_user, name, uid)
     groups = {gid}
-    login = name if name in accounts.users else accounts.name_of(uid)
-    groups |= {number for number, members in accounts.groups.values() if login and login in members}
+    if pod_security.supplemental_groups_policy != "Strict":
+        # KEP-3619: Strict is for whoever must not trust what the image says of its groups.
+        login = name if name in accounts.users else accounts.name_of(uid)
+        members = accounts.groups.values()
+        groups |= {number for number, names in members if login and login in names}
     groups |= set(pod_security.supplemental_groups)
     if pod_security.fs_group is not None:
         groups.add(pod_security.fs_group)
@@ -116,27 +120,23 @@ def _group(name: str, accounts: Accounts) -> int:
     return int(name)
 
 
-def _refuse_root(
-    pod_security: views.PodSecurity,
-    own: views.ContainerSecurity,
-    wished_user: int | None,
-    name: str,
-    uid: int,
-    container: views.Container,
-) -> None:
+def _never_root(of_pod: views.PodSecurity, own: views.ContainerSecurity) -> bool:
+    """The container's word comes before the pod's."""
     never = own.run_as_non_root
-    if never is None:
-        never = pod_security.run_as_non_root
-    if not never:
-        return
+    return bool(of_pod.run_as_non_root if never is None else never)
+
+
+def _refuse_root(
+    pod: views.Pod, container: views.Container, wished_user: int | None, name: str, uid: int
+) -> None:
+    meta = pod.metadata
+    where = f'(pod: "{meta.name}_{meta.namespace}({meta.uid})", container: {container.name})'
     if wished_user == 0:
-        raise UserError("container's runAsUser breaks non-root policy")
+        raise UserError(f"container's runAsUser breaks non-root policy {where}")
     if wished_user is None and name and not name.isdigit():
         raise UserError(
             f"container has runAsNonRoot and image has non-numeric user ({name}), cannot verify "
-            "user is non-root"
+            f"user is non-root {where}"
         )
     if uid == 0:
-        raise UserError(
-            f"container has runAsNonRoot and image will run as root (container: {container.name})"
-        )
+        raise UserError(f"container has runAsNonRoot and image will run as root {where}")

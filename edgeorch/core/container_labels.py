@@ -37,6 +37,7 @@ ENDED = PREFIX + "ended"
 _LAST = PREFIX + "last"
 STOP_SIGNAL = PREFIX + "stop-signal"
 CGROUP = PREFIX + "cgroup"
+_USER = PREFIX + "user"
 
 MAX_ID = 76
 _ID = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
@@ -66,6 +67,7 @@ class Birth:
     stop_signal: str = ""
     cgroup: str = ""
     last: Exit | None = None
+    user: tuple[int, int, tuple[int, ...]] = (0, 0, ())
 
 
 def container_id(pod_uid: str, name: str, attempt: int) -> str:
@@ -94,6 +96,7 @@ def encode(birth: Birth) -> dict[str, str]:
         _CREATED: f"{birth.created_at:.3f}",
         STOP_SIGNAL: birth.stop_signal,
         CGROUP: birth.cgroup,
+        _USER: _encode_user(birth.user),
     }
     if birth.last is not None:
         found[_LAST] = encode_exit(birth.last)
@@ -156,7 +159,21 @@ def decode(record_id: str, labels: Mapping[str, str], boot: str) -> Container:
         settled=ended is not None,
         # Its times are only shown: back-off counts from the latest end.
         last=decode_exit(labels.get(_LAST), this_boot=False),
+        user=_user(labels.get(_USER)),
     )
+
+
+def _encode_user(user: tuple[int, int, tuple[int, ...]]) -> str:
+    uid, gid, groups = user
+    return json.encode([uid, gid, *groups]).decode()
+
+
+def _user(text: str | None) -> tuple[int, int, tuple[int, ...]] | None:
+    try:
+        uid, gid, *groups = json.decode(text or "")
+    except (ValueError, TypeError):
+        return None
+    return uid, gid, tuple(groups)
 
 
 def has_started(labels: Mapping[str, str]) -> bool:

@@ -74,6 +74,8 @@ class Container:
     last: Exit | None = None
     """How the attempt before it ended."""
     pid: int = 0
+    user: tuple[int, int, tuple[int, ...]] | None = None
+    """Whom its first process runs as: uid, gid, further groups."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,8 @@ class Sandbox:
 
     token: str
     ip: str
+    first_process: int = 0
+    """Pid of what holds the PID namespace that the containers share; 0 where each has its own."""
 
 
 @dataclass(frozen=True, slots=True)

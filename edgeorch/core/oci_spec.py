@@ -97,12 +97,15 @@ class Surroundings:
     network: str = ""
     ipc: str = ""
     pid: str = ""
-    """Another container's PID namespace to share; empty for one of its own."""
+    """A PID namespace to share, another container's or the pod's; empty for one of its own."""
     host_network: bool = False
     host_pid: bool = False
     host_ipc: bool = False
     mounts: tuple[Mount, ...] = ()
     oom_score_adj: int = 0
+    seccomp: Object | None = None
+    """The filter; None: no filter."""
+    apparmor: str = ""
     annotations: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -146,6 +149,7 @@ def _process(
         "cwd": container.working_dir or image.working_dir or "/",
         "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), held),
         "noNewPrivileges": not escalates,
+        **({"apparmorProfile": around.apparmor} if around.apparmor else {}),
         "oomScoreAdj": around.oom_score_adj,
     }
 
@@ -248,9 +252,11 @@ def _linux(container: views.Container, around: Surroundings, machine: Machine) -
     if security.privileged:
         found["devices"] = [_device(device) for device in machine.devices]
         found["rootfsPropagation"] = "rslave"
-    else:
+    elif security.proc_mount != "Unmasked":
         found["maskedPaths"] = list(_MASKED)
         found["readonlyPaths"] = list(_READ_ONLY)
+    if around.seccomp is not None:
+        found["seccomp"] = around.seccomp
     if any(mount.propagation in ("rslave", "rshared") for mount in around.mounts):
         found["rootfsPropagation"] = "rslave"
     if any(mount.propagation == "rshared" for mount in around.mounts):

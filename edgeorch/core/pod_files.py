@@ -19,8 +19,14 @@ _LOCAL = (
     "fe00::1\tip6-allnodes\n"
     "fe00::2\tip6-allrouters\n"
 )
+_MAX_NODENAME = 64
+"""What uname(2) has room for."""
 MAX_NAMESERVERS = 3
 MAX_SEARCHES = 32
+
+
+class HostnameError(Exception):
+    """The pod cannot be called what it wants to be called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +41,30 @@ class Resolver:
 def hostname(pod: views.Pod, node_name: str) -> str:
     if pod.spec.host_network:
         return node_name
+    if pod.spec.hostname_override:
+        return pod.spec.hostname_override
     name = pod.spec.hostname or pod.metadata.name
     return name[:63].rstrip("-.")
+
+
+def nodename(pod: views.Pod, node_name: str, cluster_domain: str) -> str:
+    """What the kernel calls the pod (KEP-1797, KEP-4762). Raises HostnameError."""
+    name, domain = hostname(pod, node_name), _domain(pod, cluster_domain)
+    if not domain or not pod.spec.set_hostname_as_fqdn:
+        return name
+    full = f"{name}.{domain}"
+    if len(full) > _MAX_NODENAME:
+        raise HostnameError(
+            f"failed to construct FQDN from pod hostname and cluster domain, FQDN {full} is too "
+            f"long ({_MAX_NODENAME} characters is the max, {len(full)} characters requested)"
+        )
+    return full
+
+
+def _domain(pod: views.Pod, cluster_domain: str) -> str:
+    if not pod.spec.subdomain or pod.spec.host_network or pod.spec.hostname_override:
+        return ""
+    return f"{pod.spec.subdomain}.{pod.metadata.namespace}.svc.{cluster_domain}"
 
 
 def hosts(pod: views.Pod, ip: str, cluster_domain: str, host_file: str = "") -> str:
@@ -49,11 +77,8 @@ def hosts(pod: views.Pod, ip: str, cluster_domain: str, host_file: str = "") -> 
 
 
 def _own_line(pod: views.Pod, ip: str, cluster_domain: str) -> str:
-    name = hostname(pod, "")
-    if not pod.spec.subdomain:
-        return f"{ip}\t{name}\n"
-    full = f"{name}.{pod.spec.subdomain}.{pod.metadata.namespace}.svc.{cluster_domain}"
-    return f"{ip}\t{full}\t{name}\n"
+    name, domain = hostname(pod, ""), _domain(pod, cluster_domain)
+    return f"{ip}\t{name}.{domain}\t{name}\n" if domain else f"{ip}\t{name}\n"
 
 
 def _aliases(aliases: list[views.HostAlias]) -> str:

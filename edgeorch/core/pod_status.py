@@ -49,6 +49,8 @@ def derive(pod: views.Pod, seen: PodSeen, old: Object, around: Surroundings) -> 
     status["startTime"] = old.get("startTime") or around.now
     status["qosClass"] = old.get("qosClass") or qos.qos_class(pod.spec)
     for field, kinds in _LISTS:
+        if said is not None and not seen.containers and not old.get(field):
+            continue  # Nothing of it was ever begun: the node did not take it.
         entries = _container_statuses(pod, seen, old.get(field) or [], kinds, around)
         if entries:
             status[field] = entries
@@ -127,6 +129,10 @@ def _container_status(
         entry["started"] = latest is not None and pod_phase.started(spec, latest, seen)
     if latest is not None and latest.state is not State.CREATED:
         entry["containerID"] = f"containerd://{latest.id}"
+        if latest.user is not None:
+            uid, gid, groups = latest.user
+            shown: Object = {"uid": uid, "gid": gid, "supplementalGroups": list(groups)}
+            entry["user"] = {"linux": shown}
     _states(pod, spec, kind, seen, latest, before, around, entry)
     _resources(spec, latest, entry)
     return entry

@@ -25,6 +25,7 @@ _DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
 _PREEMPTION = ("PreemptLowerPriority", "Never")
 _DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 _MAX_INT32 = 2**31 - 1
+_MAX_NODENAME = 64
 
 
 def create(obj: Object) -> Causes:
@@ -162,6 +163,7 @@ def _identity(path: str, spec: Object) -> Causes:
         found.append(errors.invalid_value(f"{path}.activeDeadlineSeconds", deadline, why))
     found += _named(path, spec, "hostname", formats.dns1123_label)
     found += _named(path, spec, "subdomain", formats.dns1123_label)
+    found += _hostname_override(path, spec)
     found += scheduling.tolerations(f"{path}.tolerations", spec.get("tolerations") or [])
     for index, alias in enumerate(spec.get("hostAliases") or []):
         at = f"{path}.hostAliases[{index}]"
@@ -182,6 +184,23 @@ def _identity(path: str, spec: Object) -> Causes:
         elif system["name"] not in ("linux", "windows"):
             supported = ("linux", "windows")
             found.append(errors.not_supported(f"{path}.os", system["name"], supported))
+        else:
+            found += security.of_system(path, spec, system["name"])
+    return found
+
+
+def _hostname_override(path: str, spec: Object) -> Causes:
+    """KEP-4762."""
+    found = _named(path, spec, "hostnameOverride", formats.dns1123_subdomain)
+    name = spec.get("hostnameOverride")
+    if name is None:
+        return found
+    if len(name) > _MAX_NODENAME:
+        found.append(errors.too_long(f"{path}.hostnameOverride", _MAX_NODENAME))
+    for field in ("hostNetwork", "setHostnameAsFQDN"):
+        if spec.get(field):
+            why = f"may not be specified when `{field}` is true"
+            found.append(errors.forbidden_field(f"{path}.hostnameOverride", why))
     return found
 
 

@@ -56,6 +56,46 @@ def pod(path: str, context: Object | None, spec: Object) -> Causes:
     return found + _optional(path, context, "seLinuxChangePolicy", ("MountOption", "Recursive"))
 
 
+_NOT_OF_WINDOWS_PODS = (
+    "appArmorProfile", "seLinuxOptions", "seccompProfile", "fsGroup", "fsGroupChangePolicy",
+    "sysctls", "runAsUser", "runAsGroup", "supplementalGroups", "supplementalGroupsPolicy",
+    "seLinuxChangePolicy",
+)  # fmt: skip
+_NOT_OF_WINDOWS_SPECS = ("hostUsers", "hostPID", "hostIPC", "shareProcessNamespace")
+_NOT_OF_WINDOWS_CONTAINERS = (
+    "appArmorProfile", "seLinuxOptions", "seccompProfile", "capabilities",
+    "readOnlyRootFilesystem", "privileged", "allowPrivilegeEscalation", "procMount", "runAsUser",
+    "runAsGroup",
+)  # fmt: skip
+
+
+def of_system(path: str, spec: Object, system: str) -> Causes:
+    """What a pod that names its operating system may not set: the other system's options."""
+    contexts = [(f"{path}.securityContext", spec.get("securityContext") or {})]
+    fields: list[tuple[str, ...]] = [_NOT_OF_WINDOWS_PODS]
+    for kind in ("initContainers", "containers", "ephemeralContainers"):
+        for index, each in enumerate(spec.get(kind) or []):
+            at = f"{path}.{kind}[{index}].securityContext"
+            contexts.append((at, each.get("securityContext") or {}))
+            fields.append(_NOT_OF_WINDOWS_CONTAINERS)
+    if system == "linux":
+        why = "windows options cannot be set for a linux pod"
+        return [
+            errors.forbidden_field(f"{at}.windowsOptions", why)
+            for at, context in contexts
+            if context.get("windowsOptions") is not None
+        ]
+    why = "cannot be set for a windows pod"
+    found = [
+        errors.forbidden_field(f"{at}.{field}", why)
+        for (at, context), names in zip(contexts, fields, strict=True)
+        for field in names
+        if context.get(field) not in (None, [])
+    ]
+    refused = (field for field in _NOT_OF_WINDOWS_SPECS if spec.get(field) is not None)
+    return found + [errors.forbidden_field(f"{path}.{field}", why) for field in refused]
+
+
 def _optional(path: str, context: Object, field: str, supported: tuple[str, ...]) -> Causes:
     value = context.get(field)
     if value is None or value in supported:

@@ -32,6 +32,7 @@ from edgeorch.model.views.containers import (
     Lifecycle,
     LifecycleHandler,
     Probe,
+    Profile,
     Resources,
     SleepAction,
     TcpSocketAction,
@@ -62,6 +63,7 @@ from edgeorch.model.views.pods import (
     PodSpec,
     PodStatus,
     SchedulingGate,
+    Sysctl,
     Toleration,
 )
 from edgeorch.model.views.services import (
@@ -133,6 +135,7 @@ __all__ = [
     "PodStatus",
     "PodTemplate",
     "Probe",
+    "Profile",
     "Quantities",
     "ReplicaSet",
     "ReplicaSetSpec",
@@ -145,6 +148,7 @@ __all__ = [
     "ServicePort",
     "ServiceSpec",
     "SleepAction",
+    "Sysctl",
     "Taint",
     "TcpSocketAction",
     "Toleration",

@@ -91,6 +91,13 @@ class Capabilities(View, frozen=True, kw_only=True):
     drop: list[str] = []
 
 
+class Profile(View, frozen=True, kw_only=True):
+    """Of seccomp or AppArmor."""
+
+    type: str = ""
+    localhost_profile: str = ""
+
+
 class ContainerSecurity(View, frozen=True, kw_only=True):
     run_as_user: int | None = None
     run_as_group: int | None = None
@@ -99,6 +106,9 @@ class ContainerSecurity(View, frozen=True, kw_only=True):
     read_only_root_filesystem: bool = False
     allow_privilege_escalation: bool | None = None
     capabilities: Capabilities | None = None
+    seccomp_profile: Profile | None = None
+    app_armor_profile: Profile | None = None
+    proc_mount: str = "Default"
 
 
 class VolumeMount(View, frozen=True, kw_only=True):

@@ -9,7 +9,12 @@ from typing import Any
 from msgspec import field
 
 from edgeorch.model.views.base import Condition, Meta, Quantities, SelectorRequirement, View
-from edgeorch.model.views.containers import Container, EphemeralContainer, Resources
+from edgeorch.model.views.containers import Container, EphemeralContainer, Profile, Resources
+
+
+class Sysctl(View, frozen=True, kw_only=True):
+    name: str
+    value: str = ""
 
 
 class PodSecurity(View, frozen=True, kw_only=True):
@@ -18,6 +23,10 @@ class PodSecurity(View, frozen=True, kw_only=True):
     run_as_non_root: bool | None = None
     fs_group: int | None = None
     supplemental_groups: list[int] = []
+    supplemental_groups_policy: str = "Merge"
+    seccomp_profile: Profile | None = None
+    app_armor_profile: Profile | None = None
+    sysctls: list[Sysctl] = []
 
 
 class HostAlias(View, frozen=True, kw_only=True):
@@ -86,13 +95,18 @@ class PodSpec(View, frozen=True, kw_only=True):
     host_network: bool = False
     host_pid: bool = field(name="hostPID", default=False)
     host_ipc: bool = field(name="hostIPC", default=False)
+    host_users: bool = True
+    share_process_namespace: bool = False
     hostname: str = ""
+    hostname_override: str = ""
+    set_hostname_as_fqdn: bool = field(name="setHostnameAsFQDN", default=False)
     subdomain: str = ""
     host_aliases: list[HostAlias] = []
     security_context: PodSecurity | None = None
     image_pull_secrets: list[LocalObjectReference] = []
     enable_service_links: bool = True
     service_account_name: str = ""
+    automount_service_account_token: bool | None = None
     readiness_gates: list[dict[str, str]] = []
     affinity: Affinity | None = None
     tolerations: list[Toleration] = []

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeorch.core import cgroups, container_labels, env, oci_spec, pod_files, qos
+from edgeorch.core import cgroups, container_labels, env, oci_spec, pod_files, qos, seccomp
 from edgeorch.core.observed import Exit, Kind
 from edgeorch.lib import json
 from edgeorch.model import views
@@ -279,6 +279,15 @@ def _spec(
     )  # fmt: skip
     user = oci_spec.User(1000, 1000, (1000, 2000))
     return oci_spec.build(pod.spec.containers[0], IMAGE, {"X": "1"}, user, box, machine)
+
+
+def test_golden_with_the_default_filter_and_shared_processes() -> None:
+    security = {"capabilities": {"drop": ["ALL"], "add": ["SYS_TIME"]}, "procMount": "Unmasked"}
+    filtered = seccomp.default_profile(["CAP_SYS_TIME"], "arm64")
+    found = _spec({"securityContext": security}, seccomp=filtered, pid="/ns/pid")
+    expected = (GOLDEN / "oci_filtered.json").read_text()
+
+    assert json.decode(expected) == json.decode(json.encode(found))
 
 
 @pytest.mark.parametrize("name", ["plain", "privileged"])
