@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edgeorch import config as configuration
-from edgeorch.core import forward_policy
+from edgeorch.core import packet_filters
 from edgeorch.lib import cgroupfs, json
 
 OK, WARNING, FAILURE = "ok", "warning", "failure"
@@ -294,10 +294,11 @@ def _forwarding(config: configuration.Config) -> Finding:
     except (OSError, subprocess.SubprocessError) as error:
         return Finding(name, WARNING, f"cannot look at other packet filters: {error}")
     ruleset = json.decode(listed.stdout)["nftables"]
-    told = forward_policy.blocked(ruleset, config.network.bridge, "edgeorch")
-    if told is None:
+    told = packet_filters.blocked(ruleset, config.network.bridge, "edgeorch")
+    if not told:
         return Finding(name, OK, "no other packet filter stops pods")
-    what, _, fix = told.partition(": ")
+    parts = [text.partition(": ") for text in told]
+    what, fix = "; ".join(p[0] for p in parts), " && ".join(p[2] for p in parts)
     return Finding(name, WARNING, what, fix)
 
 

@@ -198,6 +198,8 @@ class NodeKeeper:
         if not self._facts.memory_cgroup:
             why = f"memory limits do not hold: {cgroupfs.fix(['memory'])}"
             found.append(("MemoryLimitsOff", True, "MemoryCgroupDisabled", why))
+        if blocked := self._network.blocked:
+            found.append(("PodTrafficBlocked", True, "OtherPacketFilter", "; ".join(blocked)))
         tight = _available_memory() < min(_MIN_FREE_MEMORY, self._facts.memory_bytes // 10)
         told = ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available")
         fine = ("KubeletHasSufficientMemory", "kubelet has sufficient memory available")

@@ -111,6 +111,9 @@ class Network(Protocol):
 
     def health(self) -> str | None: ...
 
+    @property
+    def blocked(self) -> tuple[str, ...]: ...
+
     def on_health(self, listener: Callable[[], None]) -> None: ...
 
 

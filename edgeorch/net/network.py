@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from pyroute2.netlink.exceptions import NetlinkError
 
-from edgeorch.core import forward_policy, ipam, pod_bandwidth, service_table
+from edgeorch.core import ipam, packet_filters, pod_bandwidth, service_table
 from edgeorch.lib import backoff, json
 from edgeorch.net import addresses, announce, files, links, netns, nft, sysctl
 
@@ -85,7 +85,7 @@ class Network:
         self._bridge = 0
         self._addresses = addresses.NodeAddresses()
         self._sandboxes: dict[str, Sandbox] = {}
-        self._blocked: str | None = None
+        self._blocked: tuple[str, ...] = ()
         self._extra: frozenset[str] | None = None
         self._routed: frozenset[str] = frozenset()
         self._trouble: str | None = "not started"
@@ -150,8 +150,8 @@ class Network:
         return self._trouble
 
     @property
-    def blocked(self) -> str | None:
-        """Somebody else's packet filter that stops pods, with the fix; None without any."""
+    def blocked(self) -> tuple[str, ...]:
+        """What somebody else's packet filter stops of pods, each with its fix."""
         return self._blocked
 
     @property
@@ -168,7 +168,7 @@ class Network:
         self._address_listeners.append(listener)
 
     def on_health(self, listener: Callable[[], None]) -> None:
-        """Called whenever `health` has another answer."""
+        """Called whenever `health` or `blocked` has another answer."""
         self._health_listeners.append(listener)
 
     def on_table_lost(self, listener: Callable[[], None]) -> None:
@@ -300,8 +300,11 @@ class Network:
     def _set_trouble(self, told: str | None) -> None:
         if told != self._trouble:
             self._trouble = told
-            for listener in self._health_listeners:
-                listener()
+            self._tell_health()
+
+    def _tell_health(self) -> None:
+        for listener in self._health_listeners:
+            listener()
 
     async def _mend(self) -> None:
         await asyncio.to_thread(netns.prepare, self._pins)
@@ -323,10 +326,14 @@ class Network:
         except nft.NftError as error:
             log.info("Cannot look at other packet filters: %s", error)
             return
-        told = forward_policy.blocked(ruleset, self._settings.bridge, self._settings.table)
-        if told is not None and told != self._blocked:
-            log.error("Pods cannot reach others: %s", told)
-        self._blocked = told
+        settings = self._settings
+        told = tuple(packet_filters.blocked(ruleset, settings.bridge, settings.table))
+        for text in told:
+            if text not in self._blocked:
+                log.error("Another packet filter: %s", text)
+        if told != self._blocked:
+            self._blocked = told
+            self._tell_health()
 
     async def _mend_bridge(self, snapshot: addresses.Snapshot, mtu: int) -> None:
         """The bridge with its ranges; when it had to be made again, the pods' links with it."""

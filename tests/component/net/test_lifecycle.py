@@ -288,12 +288,12 @@ async def test_a_foreign_filter_that_stops_pods_is_told_and_left_alone(
     made = await restarted(device)
     try:
         assert made.health() is None
-        assert "iptables -I FORWARD -i edgeorch0 -j ACCEPT" in (made.blocked or "")
+        assert "iptables -I FORWARD -i edgeorch0 -j ACCEPT" in made.blocked[0]
         assert "policy drop" in sh("nft list chain ip filter FORWARD")
         await made.close()
         sh("nft add rule ip filter FORWARD iifname edgeorch0 counter accept")
         made = await restarted(device)
-        assert made.blocked is None
+        assert made.blocked == ()
     finally:
         await made.uninstall()
         await made.close()
