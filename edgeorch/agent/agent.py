@@ -34,7 +34,7 @@ from edgeorch.agent import (
     voice,
     volumes,
 )
-from edgeorch.core import pod_plan, restarts, sysctls
+from edgeorch.core import admission, pod_plan, restarts, scheduling, sysctls
 from edgeorch.lib import backoff, tasks
 from edgeorch.model import kinds, views
 from edgeorch.runtime import containers, errors, execs, rootfs, snapshots, stdio
@@ -287,11 +287,26 @@ class Agent:
         if self._group is None:
             raise RuntimeError("the agent is not running")
         worker = pod_worker.PodWorker(self._shop, self._status, self._policy, pod)
+        refused = self._refusal(worker)
+        if refused is not None:
+            worker.reject(*refused)
         self._workers[uid] = worker
-        refusal = sysctls.refusal(pod, self._settings.allowed_unsafe_sysctls)
-        if refusal is not None and not worker.adopted:
-            worker.reject(sysctls.FORBIDDEN, refusal)
         self._group.create_task(self._work(uid, worker), name=f"pod {pod.metadata.name}")
+
+    def _refusal(self, worker: pod_worker.PodWorker) -> tuple[str, str] | None:
+        """Reason and message: one that names the node was not judged by the scheduler."""
+        pod = worker.pod
+        forbidden = sysctls.refusal(pod, self._settings.allowed_unsafe_sysctls)
+        if forbidden is not None and not worker.adopted:
+            return sysctls.FORBIDDEN, forbidden
+        node = self._objects.find(kinds.NODE.resource, "", self._settings.node_name)
+        if not worker.is_new or node is None:
+            return None
+        held = scheduling.Usage()
+        for other in self._workers.values():
+            if not other.refused:
+                held.add(other.pod)
+        return admission.refusal(pod, node.view(views.Node), held)
 
     async def _work(self, uid: str, worker: pod_worker.PodWorker) -> None:
         """A worker that fails starts again from what is there; its pod must not fell the others."""

@@ -71,6 +71,19 @@ class PodWorker:
     def pod(self) -> views.Pod:
         return self._executor.pod
 
+    @property
+    def is_new(self) -> bool:
+        """Nothing of it has been begun, by this process or by a former one."""
+        pod = self.pod
+        begun = pod.terminal or pod.metadata.deletion_timestamp or pod.status.start_time
+        return not begun and not self._shop.observer.pod(pod.metadata.uid)
+
+    @property
+    def refused(self) -> bool:
+        """It was never let in, and so holds nothing."""
+        said = self._memory.eviction
+        return said is not None and not said.disruption
+
     # --- the mailbox ----------------------------------------------------------------------------
 
     def offer(self, pod: views.Pod) -> None:

@@ -22,6 +22,7 @@ from edgeorch.controllers import (
     replica_sets,
     scheduling,
     stateful_sets,
+    taint_evictions,
     world,
 )
 from edgeorch.core import load_balancing
@@ -64,6 +65,7 @@ def all_controllers(
         daemon_sets.DaemonSets(shared),
         disruption_budgets.DisruptionBudgets(shared),
         scheduling.Scheduling(shared),
+        taint_evictions.TaintEvictions(shared),
         endpoint_slices.EndpointSlices(shared),
         endpoints.Endpoints(shared),
         endpoint_mirroring.EndpointMirroring(shared),

@@ -6,12 +6,12 @@ binding is derivable and not worth a wait for the medium.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, ClassVar
 
 from edgeorch.controllers import frame, index, world
-from edgeorch.core import pod_facts, scheduling
+from edgeorch.core import pod_affinity, pod_facts, scheduling
 from edgeorch.model import kinds
 from edgeorch.model.kinds import Object
 from edgeorch.store import recorder
@@ -42,6 +42,9 @@ class Scheduling(frame.Controller[index.Key]):
                 self._usage.add(new)
         if held and not holds:
             yield from self._waiting()
+        elif holds and _moved(old, new):
+            # Those who want to be with others, or away from them, may be happy now.
+            yield from self._waiting(pod_affinity.concerned)
         elif new is not None and not new.spec.node_name and not new.terminal:
             yield from self._of_unbound(change)
 
@@ -50,14 +53,18 @@ class Scheduling(frame.Controller[index.Key]):
         if change.old is None or change.new is None or change.old.spec != change.new.spec:
             yield change.key
 
-    def _waiting(self) -> list[index.Key]:
+    def _waiting(
+        self, which: Callable[[pod_facts.PodFacts], bool] = lambda _: True
+    ) -> list[index.Key]:
         pods = sorted(self._world.pods.find(world.WAITING), key=scheduling.order)
-        return [(pod.metadata.namespace, pod.metadata.name) for pod in pods]
+        return [(pod.metadata.namespace, pod.metadata.name) for pod in pods if which(pod)]
 
     async def reconcile(self, key: index.Key) -> float | None:
         pod = self._world.pods.get(key)
         if pod is None or pod.spec.node_name or pod.terminal or pod.terminating:
             return None
+        if pod.spec.scheduler_name not in ("", scheduling.DEFAULT):
+            return None  # somebody else's
         if pod.spec.scheduling_gates:
             await self._say(key, "SchedulingGated", scheduling.GATED)
             return None
@@ -65,12 +72,19 @@ class Scheduling(frame.Controller[index.Key]):
         if node is None:
             await self._refuse(key, scheduling.NO_NODES)
             return None
-        refusal = scheduling.fit(pod, node, self._usage)
+        refusal = scheduling.fit(pod, node, self._usage, self._neighbours())
         if refusal is not None:
             await self._refuse(key, refusal.message())
             return None
         await frame.ignoring_absence(self._bind(key, pod.metadata.uid))
         return None
+
+    def _neighbours(self) -> pod_affinity.Neighbours:
+        namespaces = {
+            each.metadata.name: each.metadata.labels for each in self._world.namespaces.all()
+        }
+        pods = [pod for pod in self._world.pods.all() if _holds(pod)]
+        return pod_affinity.Neighbours(pods, namespaces)
 
     async def _bind(self, key: index.Key, uid: str) -> None:
         node = self._world.node_name
@@ -103,6 +117,13 @@ class Scheduling(frame.Controller[index.Key]):
 
 def _holds(pod: pod_facts.PodFacts | None) -> bool:
     return pod is not None and bool(pod.spec.node_name) and not pod.terminal
+
+
+def _moved(old: pod_facts.PodFacts | None, new: pod_facts.PodFacts | None) -> bool:
+    """Whether it has come to the node, or others now find another pod there."""
+    if old is None or new is None or not _holds(old):
+        return True
+    return old.metadata.labels != new.metadata.labels
 
 
 def _bound(obj: Object, node: str, uid: str) -> Object:

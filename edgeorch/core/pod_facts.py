@@ -45,6 +45,8 @@ class Spec(View, frozen=True, kw_only=True):
     affinity: views.Affinity | None = None
     tolerations: list[views.Toleration] = []
     scheduling_gates: list[views.SchedulingGate] = []
+    scheduler_name: str = "default-scheduler"
+    topology_spread_constraints: list[views.TopologySpread] = []
     priority: int = 0
     host_network: bool = False
     hostname: str = ""

@@ -1,8 +1,8 @@
 """Whether a pod fits the node, in the scheduler's own words.
 
 The filters run in Kubernetes' order and the first one that refuses speaks: cordon, taints, node
-selector, host ports, resources. A resource is never promised twice: what counts is the sum of
-requests of the pods that are bound and not over. As pkg/scheduler/framework/plugins.
+selector, host ports, resources, who else is there. A resource is never promised twice: what counts
+is the sum of requests of the pods that are bound and not over. As pkg/scheduler/framework/plugins.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from edgeorch.core import node_affinity, pod_facts
+from edgeorch.core import node_affinity, pod_affinity, pod_facts
 from edgeorch.lib import quantity
 from edgeorch.model import pod_resources, views
 
@@ -22,6 +22,12 @@ CPU, MEMORY, STORAGE, PODS = (
 )
 _CORDON = views.Taint(key="node.kubernetes.io/unschedulable", effect="NoSchedule")
 _HARD = ("NoSchedule", "NoExecute")
+
+NO_AFFINITY = "node(s) didn't match Pod's node affinity/selector"
+NO_PORTS = "node(s) didn't have free ports for the requested pod ports"
+DEFAULT = "default-scheduler"
+
+Pod = pod_facts.PodFacts | views.Pod
 
 Ports = frozenset[tuple[str, str, int]]
 """Host address, protocol, port."""
@@ -55,7 +61,7 @@ class Usage:
     pods: int = 0
     ports: dict[tuple[str, str, int], int] = field(default_factory=dict)
 
-    def add(self, pod: pod_facts.PodFacts, sign: int = 1) -> None:
+    def add(self, pod: Pod, sign: int = 1) -> None:
         """Take a pod in, or out with a `sign` of -1; it counts while it is bound and not over."""
         if not pod.spec.node_name or pod.terminal:
             return
@@ -68,13 +74,13 @@ class Usage:
             self.requests[name] = self.requests.get(name, 0) + sign * amount
 
 
-def requests(pod: pod_facts.PodFacts) -> dict[str, int]:
+def requests(pod: Pod) -> dict[str, int]:
     """What the pod asks for, in nano units."""
     return pod_resources.requests(pod.spec)
 
 
-def host_ports(pod: pod_facts.PodFacts) -> Ports:
-    sidecars = [each for each in pod.spec.init_containers if each.sidecar]
+def host_ports(pod: Pod) -> Ports:
+    sidecars = [each for each in pod.spec.init_containers if each.restart_policy == "Always"]
     return frozenset(
         (port.host_ip or "0.0.0.0", port.protocol, port.host_port)
         for container in (*pod.spec.containers, *sidecars)
@@ -83,7 +89,12 @@ def host_ports(pod: pod_facts.PodFacts) -> Ports:
     )
 
 
-def fit(pod: pod_facts.PodFacts, node: views.Node, held: Usage) -> Refusal | None:
+def fit(
+    pod: pod_facts.PodFacts,
+    node: views.Node,
+    held: Usage,
+    near: pod_affinity.Neighbours = pod_affinity.NOBODY,
+) -> Refusal | None:
     """None when the pod may run on the node beside those that hold `held`."""
     if node.spec.unschedulable and not tolerates(pod, _CORDON):
         return Refusal(["node(s) were unschedulable"])
@@ -91,18 +102,21 @@ def fit(pod: pod_facts.PodFacts, node: views.Node, held: Usage) -> Refusal | Non
         if taint.effect in _HARD and not tolerates(pod, taint):
             return Refusal([f"node(s) had untolerated taint {{{taint.key}: {taint.value}}}"])
     if not node_affinity.matches(pod.spec.node_selector, pod.spec.affinity, node):
-        return Refusal(["node(s) didn't match Pod's node affinity/selector"])
-    if _clash(host_ports(pod), held.ports):
-        reason = "node(s) didn't have free ports for the requested pod ports"
-        return Refusal([reason], resolvable=True)
-    return _room(pod, node, held)
+        return Refusal([NO_AFFINITY])
+    if clash(host_ports(pod), held.ports):
+        return Refusal([NO_PORTS], resolvable=True)
+    short = _room(pod, node, held)
+    if short is not None:
+        return short
+    alone = pod_affinity.refusal(pod, node, near)
+    return Refusal([alone.reason], alone.resolvable) if alone is not None else None
 
 
-def tolerates(pod: pod_facts.PodFacts, taint: views.Taint) -> bool:
-    return any(_matches(each, taint) for each in pod.spec.tolerations)
+def tolerates(pod: Pod, taint: views.Taint) -> bool:
+    return any(matches(each, taint) for each in pod.spec.tolerations)
 
 
-def _matches(toleration: views.Toleration, taint: views.Taint) -> bool:
+def matches(toleration: views.Toleration, taint: views.Taint) -> bool:
     if toleration.effect and toleration.effect != taint.effect:
         return False
     if toleration.key and toleration.key != taint.key:
@@ -112,7 +126,7 @@ def _matches(toleration: views.Toleration, taint: views.Taint) -> bool:
     return bool(toleration.key) and toleration.value == taint.value
 
 
-def _clash(wanted: Ports, held: Iterable[tuple[str, str, int]]) -> bool:
+def clash(wanted: Ports, held: Iterable[tuple[str, str, int]]) -> bool:
     """The same port on the same address; 0.0.0.0 is every address."""
     anywhere = "0.0.0.0"
     for address, protocol, port in wanted:

@@ -52,7 +52,6 @@ _INERT = frozenset(
 _OUTSIDE = frozenset({"apiVersion", "kind", "metadata", "status"})
 # Set by the system, by defaults, or without meaning on one device that has one scheduler.
 _ANYWAY: dict[str, tuple[Any, ...]] = {
-    "schedulerName": ("default-scheduler",),
     "procMount": ("Default",),
     "preemptionPolicy": ("PreemptLowerPriority",),
     "priority": (0,),
@@ -62,6 +61,9 @@ _ANYWAY: dict[str, tuple[Any, ...]] = {
     "ipFamilyPolicy": ("SingleStack", "PreferDualStack"),
     "mountPropagation": ("None",),
     "recursiveReadOnly": ("Disabled",),
+    "preferredDuringSchedulingIgnoredDuringExecution": (),
+    "nodeAffinityPolicy": (),
+    "nodeTaintsPolicy": (),
     "podCIDR": (),
     "podCIDRs": (),
     "providerID": (),

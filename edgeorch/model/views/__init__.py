@@ -57,6 +57,8 @@ from edgeorch.model.views.pods import (
     NodeSelector,
     NodeSelectorTerm,
     Pod,
+    PodAffinity,
+    PodAffinityTerm,
     PodDnsConfig,
     PodDnsOption,
     PodSecurity,
@@ -65,6 +67,7 @@ from edgeorch.model.views.pods import (
     SchedulingGate,
     Sysctl,
     Toleration,
+    TopologySpread,
 )
 from edgeorch.model.views.services import (
     Endpoint,
@@ -128,6 +131,8 @@ __all__ = [
     "NodeStatus",
     "OwnerReference",
     "Pod",
+    "PodAffinity",
+    "PodAffinityTerm",
     "PodDnsConfig",
     "PodDnsOption",
     "PodSecurity",
@@ -152,6 +157,7 @@ __all__ = [
     "Taint",
     "TcpSocketAction",
     "Toleration",
+    "TopologySpread",
     "V",
     "View",
     "VolumeMount",

@@ -8,7 +8,14 @@ from typing import Any
 
 from msgspec import field
 
-from edgeorch.model.views.base import Condition, Meta, Quantities, SelectorRequirement, View
+from edgeorch.model.views.base import (
+    Condition,
+    LabelSelector,
+    Meta,
+    Quantities,
+    SelectorRequirement,
+    View,
+)
 from edgeorch.model.views.containers import Container, EphemeralContainer, Profile, Resources
 
 
@@ -72,8 +79,34 @@ class NodeAffinity(View, frozen=True, kw_only=True):
     )
 
 
+class PodAffinityTerm(View, frozen=True, kw_only=True):
+    topology_key: str = ""
+    label_selector: LabelSelector | None = None
+    namespaces: list[str] = []
+    namespace_selector: LabelSelector | None = None
+    match_label_keys: list[str] = []
+    mismatch_label_keys: list[str] = []
+
+
+class PodAffinity(View, frozen=True, kw_only=True):
+    required: list[PodAffinityTerm] = field(
+        name="requiredDuringSchedulingIgnoredDuringExecution", default=[]
+    )
+
+
 class Affinity(View, frozen=True, kw_only=True):
     node_affinity: NodeAffinity | None = None
+    pod_affinity: PodAffinity | None = None
+    pod_anti_affinity: PodAffinity | None = None
+
+
+class TopologySpread(View, frozen=True, kw_only=True):
+    max_skew: int = 1
+    topology_key: str = ""
+    when_unsatisfiable: str = ""
+    label_selector: LabelSelector | None = None
+    min_domains: int | None = None
+    match_label_keys: list[str] = []
 
 
 class SchedulingGate(View, frozen=True, kw_only=True):
@@ -111,6 +144,8 @@ class PodSpec(View, frozen=True, kw_only=True):
     affinity: Affinity | None = None
     tolerations: list[Toleration] = []
     scheduling_gates: list[SchedulingGate] = []
+    scheduler_name: str = "default-scheduler"
+    topology_spread_constraints: list[TopologySpread] = []
     overhead: Quantities = {}
     resources: Resources | None = None
     """Of the pod as a whole (KEP-2837)."""

@@ -85,3 +85,21 @@ async def test_nobody_is_measured_while_nobody_is_limited(
     await lab.run("bound", container=limited("10Mi"))
     await lab.until(lambda: measured)
     assert set(measured) == {"bound"}
+
+
+async def test_a_pod_that_names_the_node_needs_room_there(lab: Lab) -> None:
+    await lab.until(lambda: lab.objects.list("nodes").items, "a node")
+    node = lab.objects.list("nodes").items[0]
+    await lab.until(
+        lambda: lab.objects.get("nodes", "", node.name).decode().get("status", {}).get("capacity")
+    )
+    await lab.run("huge", container={"resources": {"requests": {"memory": "1Ti"}}})
+    await lab.phase("huge", "Failed")
+    status = lab.status("huge")
+    assert status["reason"] == "OutOfmemory"
+    told = "Node didn't have enough resource: memory, requested: 1099511627776, used: 0, capacity:"
+    assert status["message"].startswith(f"Pod was rejected: {told}")
+    assert all(each["type"] != "DisruptionTarget" for each in status["conditions"])
+    ((reason, message),) = lab.events("huge")
+    assert reason == "OutOfmemory"
+    assert message.startswith(told)

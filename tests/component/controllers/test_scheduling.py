@@ -87,3 +87,65 @@ async def test_a_pod_that_names_its_node_keeps_it(device: Device) -> None:
     await is_bound(device, "b")
     assert device.get("pods", "a")["spec"]["nodeName"] == "elsewhere"
     assert len(device.messages("Scheduled")) == 1
+
+
+async def test_another_schedulers_pods_are_left_alone(device: Device) -> None:
+    await device.store.create("pods", pod("theirs", schedulerName="mine"))
+    await device.store.create("pods", pod("ours"))
+    await is_bound(device, "ours")
+    assert scheduled(device, "theirs") == {}
+    assert "nodeName" not in device.get("pods", "theirs")["spec"]
+
+
+async def test_one_waits_until_whom_it_wants_to_be_with_has_come(device: Device) -> None:
+    term = {
+        "topologyKey": "kubernetes.io/hostname",
+        "labelSelector": {"matchLabels": {"app": "other"}},
+    }
+    wish = {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    named = {"kubernetes.io/hostname": NODE}
+    await device.edit("nodes", NODE, lambda obj: obj["metadata"].update(labels=named))
+    await device.store.create("pods", pod("shy", affinity=wish))
+    await device.until(lambda: scheduled(device, "shy"), "refused")
+    assert scheduled(device, "shy")["message"] == (
+        "0/1 nodes are available: 1 node(s) didn't match pod affinity rules. preemption: "
+        "0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+    )
+    other = pod("other")
+    other["metadata"]["labels"] = {"app": "other"}
+    await device.store.create("pods", other)
+    await is_bound(device, "shy")
+
+
+async def test_a_taint_that_evicts(device: Device) -> None:
+    patient = {
+        "key": "wet",
+        "operator": "Exists",
+        "effect": "NoExecute",
+        "tolerationSeconds": 3600,
+    }
+    resistant = {"key": "wet", "operator": "Exists"}
+    await device.store.create("pods", pod("dry"))
+    await device.store.create("pods", pod("patient", tolerations=[patient]))
+    await device.store.create("pods", pod("boat", tolerations=[resistant]))
+    for name in ("dry", "patient", "boat"):
+        await is_bound(device, name)
+    taint = {"key": "wet", "effect": "NoExecute"}
+    await device.edit("nodes", NODE, lambda obj: obj["spec"].update(taints=[taint]))
+    await device.until(
+        lambda: "Marking for deletion Pod default/dry" in device.messages("TaintManagerEviction"),
+        "evicted",
+    )
+    await device.until(
+        lambda: (
+            device.store.find("pods", "default", "dry") is None
+            or device.get("pods", "dry")["metadata"].get("deletionTimestamp")
+        ),
+        "deleted",
+    )
+    await device.edit("nodes", NODE, lambda obj: obj["spec"].pop("taints"))
+    told = "Cancelling deletion of Pod default/patient"
+    await device.until(lambda: told in device.messages("TaintManagerEviction"), "called off")
+    assert len(device.messages("TaintManagerEviction")) == 2
+    for name in ("patient", "boat"):
+        assert "deletionTimestamp" not in device.get("pods", name)["metadata"]

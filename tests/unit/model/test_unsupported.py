@@ -37,8 +37,8 @@ def test_a_field_deep_in_a_template_is_named_with_its_path() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "told"),
     [
-        pytest.param("schedulerName", "default-scheduler", False, id="the-only-scheduler"),
-        pytest.param("schedulerName", "mine", True, id="another-scheduler"),
+        pytest.param("preemptionPolicy", "PreemptLowerPriority", False, id="the-usual-policy"),
+        pytest.param("preemptionPolicy", "Never", True, id="another-policy"),
         pytest.param("runtimeClassName", None, False, id="null"),
         pytest.param("runtimeClassName", "kata", True, id="value"),
         pytest.param("resourceClaims", [], False, id="empty-list"),
