@@ -20,6 +20,7 @@ from edgeorch.agent import (
     executor,
     gc,
     heartbeat,
+    image_gc,
     images,
     local_storage,
     logs,
@@ -28,6 +29,7 @@ from edgeorch.agent import (
     observer,
     pause,
     pod_worker,
+    preload,
     sandboxes,
     status,
     users,
@@ -35,9 +37,10 @@ from edgeorch.agent import (
     volumes,
 )
 from edgeorch.core import admission, pod_plan, restarts, scheduling, sysctls
+from edgeorch.core import image_gc as core_image_gc
 from edgeorch.lib import backoff, tasks
 from edgeorch.model import kinds, views
-from edgeorch.runtime import containers, errors, execs, rootfs, snapshots, stdio
+from edgeorch.runtime import containers, errors, execs, leases, rootfs, snapshots, stdio
 from edgeorch.runtime import events as runtime_events
 from edgeorch.runtime import images as runtime_images
 from edgeorch.runtime import logs as runtime_logs
@@ -84,7 +87,9 @@ class Agent:
         self._stock_taken = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
         self._containers = containers.Containers(containerd, snapshotter=settings.snapshotter)
-        self._images = runtime_images.Images(containerd)
+        self._images = runtime_images.Images(
+            containerd, snapshotter=settings.snapshotter, work_dir=settings.data_dir / "import"
+        )
         fifos = stdio.StdioDir(settings.run_dir)
         self.output = runtime_logs.Logs(
             fifos, max_size=settings.log_max_bytes, max_files=settings.log_max_files
@@ -104,6 +109,25 @@ class Agent:
             self._facts.boot_id,
         )
         self._shop = self._make_shop(events, puller, clock, withdrawal, self.execs)
+        self._node_events = events.recorder("kubelet", on_node=True)
+        self._collector = image_gc.ImageCollector(
+            objects,
+            self._images,
+            leases.Leases(containerd),
+            self._containers,
+            clock,
+            core_image_gc.Thresholds(
+                settings.images.gc_high_percent,
+                settings.images.gc_low_percent,
+                settings.images.gc_min_age,
+            ),
+            settings.data_dir / "image-use.json",
+            self._tell_of_node,
+        )
+        self._preloader = self._make_preloader()
+        self._collector.pulling = self._shop.images.pulling
+        self._shop.images.used = self._collector.used
+        self._shop.images.full = self._collector.look
         self._node = node.NodeKeeper(
             objects, network, self._images, self.observer, clock, settings, self._facts
         )
@@ -163,6 +187,26 @@ class Agent:
             settings=settings,
         )
 
+    def _make_preloader(self) -> preload.Preloader | None:
+        settings = self._settings
+        if settings.images.preload_dir is None:
+            return None
+        made = preload.Preloader(
+            settings.images.preload_dir,
+            settings.data_dir / "preload.json",
+            self._images,
+            self._images,
+            self._shop.images.preloaded,
+            self._tell_of_node,
+        )
+        self._collector.given = made.given
+        return made
+
+    def _tell_of_node(self, kind: str, reason: str, message: str) -> None:
+        name = self._settings.node_name
+        node_ref = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "uid": name}}
+        self._node_events.event(node_ref, kind, reason, message)
+
     async def settled(self) -> None:
         """Until the pods that ran before this process have said how they are.
 
@@ -208,7 +252,10 @@ class Agent:
                 group.create_task(tasks.supervise("heartbeat", self._heartbeat.run))
                 await self.observer.listed.wait()
                 await self._tidy_runtime()
+                if self._preloader is not None:
+                    group.create_task(tasks.supervise("preload", self._preloader.run))
                 group.create_task(tasks.supervise("pods", self._follow_pods))
+                group.create_task(tasks.supervise("image gc", self._collector.run))
                 group.create_task(tasks.supervise("local storage", self._storage.run))
                 for kind in (kinds.CONFIG_MAP, kinds.SECRET):
                     follow = functools.partial(self._follow_references, kind)

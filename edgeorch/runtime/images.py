@@ -19,6 +19,7 @@ from google.protobuf import field_mask_pb2
 
 from edgeorch.lib import json
 from edgeorch.runtime import client, content, errors, stamps
+from edgeorch.runtime import snapshotter as snapshotters
 from edgeorch.runtime.pb import images_pb2, types_pb2
 from edgeorch.wire import oci
 
@@ -165,6 +166,21 @@ class Images:
                 images_pb2.DeleteImageRequest(name=ref, sync=sync),
                 deadline=content.COMMIT_TIMEOUT,
             )
+
+    async def label(self, ref: str, labels: Mapping[str, str]) -> None:
+        """Set these labels and leave the others; an empty value takes one away. Raises NotFound."""
+        image = images_pb2.Image(name=ref, labels=labels)
+        paths = [f"labels.{label}" for label in labels]
+        await self._client.call(
+            self._client.services.images.Update,
+            images_pb2.UpdateImageRequest(
+                image=image, update_mask=field_mask_pb2.FieldMask(paths=paths)
+            ),
+        )
+
+    async def root(self) -> str:
+        """Where layers are unpacked; "" when containerd does not say."""
+        return await snapshotters.root(self._client, self._snapshotter)
 
     async def _image(self, ref: str) -> images_pb2.Image:
         answer = await self._client.call(

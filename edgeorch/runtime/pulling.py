@@ -16,19 +16,30 @@ from edgeorch.runtime import client, content, errors, images, leases, unpack
 from edgeorch.wire import oci
 
 LEASE_PREFIX = "pull-"
+HAND_PREFIX = "hand-pull-"
+"""Of pulls from the command line, which no stored spec stands behind."""
 AWAY = backoff.Policy(initial=0.5, factor=2.0, cap=5.0)
 AWAY_TRIES = 8
 
 
 class PullSinks:
-    def __init__(self, containerd: client.Client, *, snapshotter: str = "overlayfs") -> None:
+    def __init__(
+        self,
+        containerd: client.Client,
+        *,
+        snapshotter: str = "overlayfs",
+        prefix: str = LEASE_PREFIX,
+    ) -> None:
         self._client = containerd
         self._snapshotter = snapshotter
+        self._prefix = prefix
 
     @contextlib.asynccontextmanager
     async def hold(self, name: str) -> AsyncIterator[PullSink]:
-        lease = LEASE_PREFIX + hashlib.sha256(name.encode()).hexdigest()[:32]
-        async with leases.Leases(self._client).hold(lease, keep_on_error=True) as leased:
+        lease = self._prefix + hashlib.sha256(name.encode()).hexdigest()[:32]
+        async with leases.Leases(self._client).hold(
+            lease, keep_on_error=True, about=name
+        ) as leased:
             yield PullSink(leased, self._snapshotter)
 
 
@@ -102,7 +113,7 @@ class PullSink:
         await self._content.update_labels(manifest.digest, images.gc_labels(described))
         if target.digest != manifest.digest:
             await self._content.update_labels(target.digest, {images.GC_INDEX: manifest.digest})
-        await self._unpacker.unpack(described, diff_ids)
+        await self._unpacker.label(described, diff_ids)
         await images.Images(self._client).put(name, target, {})
 
     async def _described(self, manifest: oci.Descriptor) -> tuple[images.Manifest, list[str]]:

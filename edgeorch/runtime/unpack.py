@@ -16,14 +16,14 @@ import os
 from collections.abc import Sequence
 
 from edgeorch.runtime import client, content, errors, images
-from edgeorch.runtime.pb import diff_pb2, introspection_pb2, snapshots_pb2, types_pb2
+from edgeorch.runtime import snapshotter as snapshotters
+from edgeorch.runtime.pb import diff_pb2, snapshots_pb2, types_pb2
 from edgeorch.wire import oci
 
 # Unpacking a layer of some hundred MB on an SD card.
 APPLY_TIMEOUT = 1800.0
 GC_SNAPSHOT = "containerd.io/gc.ref.snapshot."
 KEY_PREFIX = "extract-"
-SNAPSHOTTER_TYPE = "io.containerd.snapshotter.v1"
 
 
 class Unpacker:
@@ -41,8 +41,14 @@ class Unpacker:
         """
         for position in range(len(manifest.layers)):
             await self.unpack_layer(manifest, diff_ids, position)
+        return await self.label(manifest, diff_ids)
+
+    async def label(self, manifest: images.Manifest, diff_ids: Sequence[str]) -> str:
+        """The last step: the configuration holds the snapshot. The chain ID."""
         chain = images.chain_id(diff_ids)
-        await self._label(manifest.config.digest, chain)
+        await content.Content(self._client).update_labels(
+            manifest.config.digest, {GC_SNAPSHOT + self._snapshotter: chain}
+        )
         return chain
 
     async def unpack_layer(
@@ -57,8 +63,7 @@ class Unpacker:
         parent = images.chain_id(diff_ids[:position])
         chain = images.chain_id(diff_ids[: position + 1])
         async with self._lock:
-            if not await self._stands(chain):
-                await self._layer(manifest.layers[position], diff_ids[position], parent, chain)
+            await self._layer(manifest.layers[position], diff_ids[position], parent, chain)
 
     async def is_unpacked(self, chain: str) -> bool:
         return await self._stands(chain)
@@ -98,7 +103,8 @@ class Unpacker:
             raise
 
     async def _prepare(self, key: str, parent: str, chain: str) -> list[types_pb2.Mount] | None:
-        """None when the chain stands by now (the label lets containerd see that)."""
+        """None when the chain stands. The label lets containerd see that, and put it under our
+        lease: it may just be losing the last image that held it."""
         request = snapshots_pb2.PrepareSnapshotRequest(
             snapshotter=self._snapshotter,
             key=key,
@@ -125,11 +131,6 @@ class Unpacker:
         except errors.AlreadyExists:
             await self._remove(key)  # another process was quicker; its layer is as good
 
-    async def _label(self, config_digest: str, chain: str) -> None:
-        await content.Content(self._client).update_labels(
-            config_digest, {GC_SNAPSHOT + self._snapshotter: chain}
-        )
-
     async def _stands(self, chain: str) -> bool:
         request = snapshots_pb2.StatSnapshotRequest(snapshotter=self._snapshotter, key=chain)
         try:
@@ -153,14 +154,7 @@ class Unpacker:
 
     async def _snapshotter_root(self) -> str:
         if self._root is None:
-            answer = await self._client.call(
-                self._client.services.introspection.Plugins,
-                introspection_pb2.PluginsRequest(
-                    filters=[f"type=={SNAPSHOTTER_TYPE},id=={self._snapshotter}"]
-                ),
-            )
-            roots = [plugin.exports.get("root", "") for plugin in answer.plugins]
-            self._root = next(filter(None, roots), "")
+            self._root = await snapshotters.root(self._client, self._snapshotter)
         return self._root
 
 

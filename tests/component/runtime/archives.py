@@ -153,8 +153,10 @@ def oci_members(
     return members
 
 
-def oci(path: Path, name: str, *, nested: bool = False, gzipped: bool = True) -> Path:
-    return _write_tar(path, oci_members(name, nested=nested, gzipped=gzipped))
+def oci(
+    path: Path, name: str, *, nested: bool = False, gzipped: bool = True, mark: str = ""
+) -> Path:
+    return _write_tar(path, oci_members(name, nested=nested, gzipped=gzipped, mark=mark))
 
 
 def docker_members(*names: str, gzipped: bool = False, mark: str = "") -> dict[str, bytes]:

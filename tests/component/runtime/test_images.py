@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeorch.runtime import content, errors, images, stdio, unpack
+from edgeorch.runtime import content, errors, images, leases, stdio, unpack
 from edgeorch.runtime.pb import snapshots_pb2
 from edgeorch.wire import oci
 from tests.component.runtime import archives, specs
@@ -51,6 +52,10 @@ def archives_spec(runtime: Runtime) -> bytes:
     )
 
 
+async def _leases(runtime: Runtime) -> list[str]:
+    return [lease.id for lease in await runtime.leases.list()]
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -68,7 +73,7 @@ async def test_an_archive_becomes_an_image_that_runs_and_survives_the_collector(
 ) -> None:
     name = "docker.io/kind/app:1"
     assert await _import(runtime, make(tmp_path / "image.tar")) == [name]
-    assert await runtime.leases.ids() == []
+    assert await _leases(runtime) == []
     await _collect_garbage(runtime)
     config = await runtime.images.config(name)
     assert (config.cmd, config.env) == (["sh"], ["PATH=/bin", "FROM=image"])
@@ -131,7 +136,7 @@ async def test_a_layer_that_is_not_what_the_configuration_says_is_refused(
     with pytest.raises(errors.NotFound):
         await runtime.images.get("docker.io/wrong/app:1")
     assert not await _extracts(runtime)
-    assert await runtime.leases.ids() == []
+    assert await _leases(runtime) == []
 
 
 async def _extracts(runtime: Runtime) -> list[str]:
@@ -222,7 +227,7 @@ async def test_a_bad_archive_is_refused_with_its_name_and_the_reason(
     with pytest.raises(errors.BadArchive, match=f"cannot import {path}: .*({why})"):
         await _import(runtime, path)
     assert await runtime.images.list() == before
-    assert await runtime.leases.ids() == []
+    assert await _leases(runtime) == []
 
 
 async def test_an_image_without_a_name_can_be_given_one(runtime: Runtime, tmp_path: Path) -> None:
@@ -302,13 +307,18 @@ async def test_wrong_bytes_are_not_committed_and_can_be_written_anew(runtime: Ru
         assert await store.exists(digest)
 
 
-async def test_a_lease_kept_on_error_is_taken_up_and_swept_unless_wanted(runtime: Runtime) -> None:
+async def test_a_lease_kept_on_error_is_taken_up(runtime: Runtime) -> None:
     for lease, keep in (("pull-a", True), ("import-b", True), ("import-c", False)):
         with pytest.raises(ValueError, match="stop"):
-            async with runtime.leases.hold(lease, keep_on_error=keep):
+            async with runtime.leases.hold(lease, keep_on_error=keep, about="what"):
                 raise ValueError("stop")
-    assert await runtime.leases.ids() == ["import-b", "pull-a"]
-    assert await runtime.leases.sweep("pull-") == ["import-b"]
+    assert await _leases(runtime) == ["import-b", "pull-a"]
+    found = (await runtime.leases.list())[0]
+    assert found.labels[leases.ABOUT] == "what"
+    assert leases.owner_lives(found)
+    dead = dataclasses.replace(found, labels={leases.OWNER: f"{found.labels[leases.OWNER]}0"})
+    assert not leases.owner_lives(dead)
+    await runtime.leases.remove("import-b")
     async with runtime.leases.hold("pull-a", keep_on_error=True):
         pass
-    assert await runtime.leases.ids() == []
+    assert await _leases(runtime) == []
