@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from edgeorch.core import pod_facts
 from edgeorch.lib import quantity
-from edgeorch.model import autoscaling
+from edgeorch.model import autoscaling, pod_resources
 
 CPU, MEMORY = "cpu", "memory"
 INITIALIZATION = 300.0
@@ -192,7 +192,12 @@ def _unready(pod: pod_facts.PodFacts, window: float, now: float) -> bool:
 
 def _request(pod: pod_facts.PodFacts, resource: str, container: str) -> int:
     """Raises MetricError."""
-    name = pod.metadata.name
+    name, whole = pod.metadata.name, pod.spec.resources
+    if not container and whole and any(map(pod_resources.pod_level, whole.requests)):
+        found = pod_resources.requests(pod.spec).get(resource)
+        if found is None:
+            raise MetricError(f"missing pod-level request for {resource} in Pod {name}")
+        return -(-found // 10**6)
     sidecars = [each for each in pod.spec.init_containers if each.sidecar]
     total = 0
     for each in [*pod.spec.containers, *sidecars]:

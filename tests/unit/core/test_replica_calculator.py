@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
+from edgeorch.core import pod_facts
 from edgeorch.core import replica_calculator as calculator
 from tests.unit.core.autoscaled import MIB, even, look, pod, used
 
@@ -104,6 +106,13 @@ def test_one_container_only() -> None:
     seen = look([pod("a")], {"a": used(100, log=900)})
     assert percent(seen, 50, container="app").replicas == 2
     assert percent(seen, 50).replicas == 20
+
+
+def test_what_the_pod_asks_for_as_a_whole_counts() -> None:
+    whole = pod_facts.Resources(requests={"cpu": "400m"})
+    one = pod("a", cpu=None)
+    one = msgspec.structs.replace(one, spec=msgspec.structs.replace(one.spec, resources=whole))
+    assert percent(look([one], {"a": used(200)})).utilization == 50
 
 
 def test_tolerances_are_per_direction() -> None:
