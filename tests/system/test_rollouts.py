@@ -48,25 +48,6 @@ def test_scale_up_and_down(lab: labs.Lab, web: int) -> None:
         assert (status["replicas"], status["availableReplicas"]) == (count, count)
 
 
-def test_set_image_and_undo_fail_no_request(lab: labs.Lab, web: int) -> None:
-    with clients.steady(lab.device.lan, lab.address, web, "/version") as seen:
-        labs.until(lambda: seen.count > 50, "a steady client")
-        told = lab.kubectl("set", "image", "deploy/web", "web=nginx:1.26", *N)
-        assert told == "deployment.apps/web image updated\n"
-        assert "successfully rolled out" in lab.rollout("deploy/web", *N)
-        before_undo = dict(seen.answers)
-        assert versions(seen) == {b"1.25", b"1.26"}
-        assert (
-            lab.kubectl("rollout", "undo", "deploy/web", *N) == "deployment.apps/web rolled back\n"
-        )
-        lab.rollout("deploy/web", *N)
-        labs.until(lambda: seen.answers[b"1.25"] > before_undo[b"1.25"] + 50, "the old one again")
-        labs.until(lambda: len(lab.items("pods", *N)) == 3, "the new ones have gone")
-    assert not seen.failures, f"{len(seen.failures)} of {seen.count}: {set(seen.failures)}"
-    assert seen.count > 200
-    assert lab.fetch(lab.address, web, "/version").strip() == b"1.25"
-
-
 def test_a_restart_fails_no_request(lab: labs.Lab, web: int) -> None:
     before = {p["metadata"]["uid"] for p in lab.items("pods", *N)}
     with clients.steady(lab.device.netns, "127.0.0.1", web, "/hostname") as seen:
