@@ -127,6 +127,11 @@ class RegistryConfig(Section, frozen=True, kw_only=True):
     identity_token: str = ""
 
 
+class StorageConfig(Section, frozen=True, kw_only=True):
+    path: str = ""
+    """Where the data of PersistentVolumes of class local-path lies; by default DATA_DIR/storage."""
+
+
 class UpdatesConfig(Section, frozen=True, kw_only=True):
     auto_rollback: bool = False
     """Go back by itself when a Deployment's rollout misses its deadline; a Deployment's annotation
@@ -149,6 +154,7 @@ class Config(Section, frozen=True, kw_only=True):
     """By host[:port], as image names begin; docker.io is the Hub, "*" every other. For each:
     mirrors (URLs, asked in order before it), ca (file), plain_http, insecure_skip_verify, username,
     password, identity_token. Like {"docker.io": {"mirrors": ["https://mirror.example:5000"]}}"""
+    storage: StorageConfig = StorageConfig()
     updates: UpdatesConfig = UpdatesConfig()
     cgroup_root: str = "/edgeorch"
     log_level: str = "info"
@@ -160,6 +166,10 @@ class Config(Section, frozen=True, kw_only=True):
     @property
     def preload_dir(self) -> pathlib.Path:
         return pathlib.Path(self.images.preload_dir or f"{self.data_dir}/images")
+
+    @property
+    def storage_dir(self) -> pathlib.Path:
+        return pathlib.Path(self.storage.path or f"{self.data_dir}/storage")
 
     @property
     def api_socket(self) -> pathlib.Path:
@@ -275,6 +285,7 @@ def _check(config: Config) -> None:
         "log_dir": config.log_dir,
         "cgroup_root": config.cgroup_root,
         "dns.resolv_conf": config.dns.resolv_conf,
+        "storage.path": str(config.storage_dir),
     }
     for key, path in paths.items():
         if not path.startswith("/"):

@@ -19,8 +19,15 @@ from typing import TYPE_CHECKING
 import edgeorch
 from edgeorch.agent import agent, registry_puller, stats, streams
 from edgeorch.agent import settings as agent_settings
+from edgeorch.agent.volumes import folders as volume_folders
 from edgeorch.api import auth, certs, health, kubeconfig, ports, server, service_tokens
-from edgeorch.controllers import assembly, device_services, endpoint_slices, load_balancers
+from edgeorch.controllers import (
+    assembly,
+    device_services,
+    endpoint_slices,
+    load_balancers,
+    storage_admission,
+)
 from edgeorch.core import dns_zone, ipam, load_balancing
 from edgeorch.dns import settings as dns_settings
 from edgeorch.lib import files, memory, metrics, tasks
@@ -102,6 +109,7 @@ class Device:
         """Everything runs until this is left. Raises OSError when a listener cannot be had."""
         self._run_dir.mkdir(parents=True, exist_ok=True, mode=0o711)
         self._load_services()
+        self._admit_storage()
         self._network.on_addresses(self._addresses_changed)
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._containerd.close)
@@ -249,6 +257,7 @@ class Device:
             self._clock,
             node_name=self._config.node_name,
             ca_certificate=self._authority.certificate.decode(),
+            folders=volume_folders.VolumeFolders(self._config.storage_dir),
             auto_rollback=self._config.updates.auto_rollback,
             balancer_pool=self._pool,
             reserved_ports=frozenset({("TCP", self._config.api.port)}),
@@ -281,6 +290,14 @@ class Device:
         await asyncio.Event().wait()
 
     # --- addresses and certificates ---------------------------------------------------------------
+
+    def _admit_storage(self) -> None:
+        claims = kinds.PERSISTENT_VOLUME_CLAIM.resource
+        self._objects.admit_with(claims, storage_admission.ClaimAdmission(self._objects))
+        self._objects.allocate_with(claims, storage_admission.ClaimExpansion(self._objects))
+        self._objects.admit_with(
+            kinds.PERSISTENT_VOLUME.resource, storage_admission.VolumeAdmission()
+        )
 
     def _load_services(self) -> None:
         resource = kinds.SERVICE.resource

@@ -35,6 +35,12 @@ _SYSCTL = pathlib.Path("/proc/sys")
 _TMPFS_MAGIC = 0x01021994
 _STATFS_SIZE = 256  # more than any architecture's struct statfs
 
+_SYS_OPENAT2 = 437  # the same on all architectures
+_RESOLVE_NO_XDEV = 1
+_RESOLVE_NO_MAGICLINKS = 2
+_RESOLVE_NO_SYMLINKS = 4
+_RESOLVE_BENEATH = 8
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -62,6 +68,34 @@ def is_tmpfs(path: pathlib.Path) -> bool:
         raise _failure(f"cannot look at {path}")
     (magic,) = struct.unpack_from("l", buffer.raw)
     return bool(magic == _TMPFS_MAGIC)
+
+
+def open_beneath(root: int, path: str, flags: int, *, here: bool = False) -> int:
+    """A descriptor of what `path` leads to, resolved by the kernel in one go and never out of the
+    directory `root`, neither by a link nor by `..`. `here`: nor into another mount, nor by any
+    link.
+
+    Raises OSError: EXDEV for what leads out. Source: openat2(2).
+    """
+    resolve = _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS
+    if here:
+        resolve |= _RESOLVE_NO_XDEV | _RESOLVE_NO_SYMLINKS
+    how = struct.pack("QQQ", flags | os.O_CLOEXEC, 0, resolve)
+    found = _libc.syscall(
+        ctypes.c_long(_SYS_OPENAT2),
+        ctypes.c_int(root),
+        os.fsencode(path),
+        ctypes.c_char_p(how),
+        ctypes.c_size_t(len(how)),
+    )
+    if found < 0:
+        raise _failure(f"cannot open {path}")
+    return int(found)
+
+
+def bind(source: str, target: pathlib.Path) -> None:
+    """Show `source` (a path, also /proc/self/fd/N) at `target` too, with the mounts below it."""
+    _mount(source, str(target), "", _MS_BIND | MS_REC, "")
 
 
 def mount_points(under: pathlib.Path) -> list[pathlib.Path]:

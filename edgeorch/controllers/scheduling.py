@@ -11,12 +11,13 @@ from functools import partial
 from typing import Any, ClassVar
 
 from edgeorch.controllers import frame, index, world
-from edgeorch.core import pod_affinity, pod_facts, scheduling
+from edgeorch.core import pod_affinity, pod_facts, scheduling, volume_binding, volume_fit
 from edgeorch.model import kinds
 from edgeorch.model.kinds import Object
 from edgeorch.store import recorder
 
 _RESOURCE = kinds.POD.resource
+_CLAIMS = kinds.PERSISTENT_VOLUME_CLAIM.resource
 
 
 class Scheduling(frame.Controller[index.Key]):
@@ -31,6 +32,9 @@ class Scheduling(frame.Controller[index.Key]):
         self._usage = scheduling.Usage()
         self.wake_on(shared.pods, self._of_pod)
         self.wake_on(shared.nodes, lambda _: self._waiting())
+        self.wake_on(shared.claims, lambda _: self._waiting())
+        self.wake_on(shared.volumes, lambda _: self._waiting())
+        self.wake_on(shared.storage_classes, lambda _: self._waiting())
 
     def _of_pod(self, change: index.Change[pod_facts.PodFacts]) -> Iterable[index.Key]:
         old, new = change.old, change.new
@@ -72,9 +76,19 @@ class Scheduling(frame.Controller[index.Key]):
         if node is None:
             await self._refuse(key, scheduling.NO_NODES)
             return None
-        refusal = scheduling.fit(pod, node, self._usage, self._neighbours())
+        volumes = self._volumes(key[0])
+        refusal = (
+            volume_fit.unusable(pod, volumes)
+            or scheduling.fit(pod, node, self._usage, self._neighbours())
+            or volume_fit.conflict(pod, node, volumes)
+        )
         if refusal is not None:
             await self._refuse(key, refusal.message())
+            return None
+        waits_for = volume_fit.open_claims(pod, volumes)
+        if waits_for:
+            # The pod is tried again when they are bound.
+            await self._choose_node(key[0], waits_for)
             return None
         await frame.ignoring_absence(self._bind(key, pod.metadata.uid))
         return None
@@ -85,6 +99,21 @@ class Scheduling(frame.Controller[index.Key]):
         }
         pods = [pod for pod in self._world.pods.all() if _holds(pod)]
         return pod_affinity.Neighbours(pods, namespaces)
+
+    def _volumes(self, namespace: str) -> volume_fit.Seen:
+        shared = self._world
+        return volume_fit.Seen(
+            claim=lambda name: shared.claims.get((namespace, name)),
+            volumes={each.metadata.name: each for each in shared.volumes.all()},
+            classes={each.metadata.name: each for each in shared.storage_classes.all()},
+            others=lambda name: shared.pods.find(world.claim_key(namespace, name)),
+        )
+
+    async def _choose_node(self, namespace: str, claims: Iterable[str]) -> None:
+        """Tell the claims of a pod that fits where their volumes are to be."""
+        change = partial(_chosen, node=self._world.node_name)
+        for name in claims:
+            await frame.ignoring_absence(self._objects.update(_CLAIMS, namespace, name, change))
 
     async def _bind(self, key: index.Key, uid: str) -> None:
         node = self._world.node_name
@@ -124,6 +153,12 @@ def _moved(old: pod_facts.PodFacts | None, new: pod_facts.PodFacts | None) -> bo
     if old is None or new is None or not _holds(old):
         return True
     return old.metadata.labels != new.metadata.labels
+
+
+def _chosen(obj: Object, node: str) -> Object:
+    meta = obj["metadata"]
+    annotations = {**(meta.get("annotations") or {}), volume_binding.SELECTED_NODE: node}
+    return {**obj, "metadata": {**meta, "annotations": annotations}}
 
 
 def _bound(obj: Object, node: str, uid: str) -> Object:

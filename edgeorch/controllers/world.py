@@ -15,7 +15,7 @@ import msgspec
 from edgeorch.controllers import index
 from edgeorch.core import endpoints, garbage, pod_facts
 from edgeorch.lib import clock as clocks
-from edgeorch.model import kinds, views, workloads
+from edgeorch.model import kinds, storage, views, workloads
 from edgeorch.store import objects as stores
 from edgeorch.store import recorder
 from edgeorch.store.stored import Stored
@@ -136,6 +136,21 @@ class World:
         self.slices: index.Index[tuple[str, str, str]] = index.Index(
             objects, kinds.ENDPOINT_SLICE.resource, lambda stored, _: _slice(stored), _same
         )
+        self.claims: index.Index[storage.PersistentVolumeClaim] = index.Index(
+            objects,
+            kinds.PERSISTENT_VOLUME_CLAIM.resource,
+            lambda stored, _: stored.view(storage.PersistentVolumeClaim),
+        )
+        self.volumes: index.Index[storage.PersistentVolume] = index.Index(
+            objects,
+            kinds.PERSISTENT_VOLUME.resource,
+            lambda stored, _: stored.view(storage.PersistentVolume),
+        )
+        self.storage_classes: index.Index[storage.StorageClass] = index.Index(
+            objects,
+            kinds.STORAGE_CLASS.resource,
+            lambda stored, _: stored.view(storage.StorageClass),
+        )
         self.dependents: dict[str, index.Index[garbage.Dependent]] = {
             kind.resource: index.Index(objects, kind.resource, _dependent, _dependent_keys)
             for kind in objects.registry
@@ -153,6 +168,7 @@ class World:
         yield from (self.stateful_sets, self.daemon_sets, self.budgets)  # type: ignore[misc]
         yield from (self.replication_controllers, self.revisions)  # type: ignore[misc]
         yield from (self.jobs, self.cron_jobs, self.autoscalers)  # type: ignore[misc]
+        yield from (self.claims, self.volumes, self.storage_classes)  # type: ignore[misc]
         yield from self.dependents.values()  # type: ignore[misc]
 
     def start(self) -> None:
@@ -224,10 +240,17 @@ BALANCED: Hashable = ("balanced",)
 """Services that wait for addresses of a load balancer."""
 
 
+def claim_key(namespace: str, claim: str) -> Hashable:
+    """Pods that use the claim."""
+    return "claim", namespace, claim
+
+
 def _pod_keys(pod: pod_facts.PodFacts) -> Iterable[Hashable]:
     meta = pod.metadata
     yield owner_key(pod.controller_uid) if pod.controller_uid else orphan_key(meta.namespace)
     yield from index.under_labels(meta.namespace, meta.labels)
+    for claim in pod.claims:
+        yield claim_key(meta.namespace, claim)
     if not pod.spec.node_name and not pod.terminal:
         yield WAITING
 

@@ -21,7 +21,11 @@ def matches(
     required = wanted.required if wanted is not None else None
     if required is None:
         return True
-    return any(_term(term, node) for term in required.node_selector_terms)
+    return selects(required, node)
+
+
+def selects(selector: views.NodeSelector, node: views.Node) -> bool:
+    return any(_term(term, node) for term in selector.node_selector_terms)
 
 
 def _term(term: views.NodeSelectorTerm, node: views.Node) -> bool:

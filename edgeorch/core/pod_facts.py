@@ -35,7 +35,22 @@ class Container(View, frozen=True, kw_only=True):
         return self.restart_policy == "Always"
 
 
+class ClaimSource(View, frozen=True, kw_only=True):
+    claim_name: str = ""
+
+
+class Ephemeral(View, frozen=True, kw_only=True):
+    """That a claim is made for the pod is all that matters here."""
+
+
+class Volume(View, frozen=True, kw_only=True):
+    name: str = ""
+    persistent_volume_claim: ClaimSource | None = None
+    ephemeral: Ephemeral | None = None
+
+
 class Spec(View, frozen=True, kw_only=True):
+    volumes: list[Volume] = []
     containers: list[Container] = []
     init_containers: list[Container] = []
     overhead: dict[str, str] = {}
@@ -139,6 +154,23 @@ class PodFacts(View, frozen=True, kw_only=True):
             return int(self.metadata.annotations.deletion_cost)
         except ValueError:
             return 0
+
+    @property
+    def claims(self) -> list[str]:
+        """Names of the claims whose volumes it mounts."""
+        found = []
+        for volume in self.spec.volumes:
+            if volume.persistent_volume_claim is not None:
+                found.append(volume.persistent_volume_claim.claim_name)
+            elif volume.ephemeral is not None:
+                found.append(f"{self.metadata.name}-{volume.name}")
+        return found
+
+    @property
+    def own_claims(self) -> set[str]:
+        """Those that are made for it alone, and go with it."""
+        name, volumes = self.metadata.name, self.spec.volumes
+        return {f"{name}-{each.name}" for each in volumes if each.ephemeral is not None}
 
     @property
     def addresses(self) -> list[str]:

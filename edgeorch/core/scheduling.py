@@ -35,14 +35,17 @@ Ports = frozenset[tuple[str, str, int]]
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why not. `resolvable`: it would help if other pods went away."""
+    """Why not. `resolvable`: it would help if other pods went away. `whole`: said of the pod
+    itself, not of nodes."""
 
     reasons: list[str]
     resolvable: bool = False
+    whole: bool = False
 
     def message(self) -> str:
         """What the event and the PodScheduled condition say."""
-        told = ", ".join(sorted(f"1 {reason}" for reason in self.reasons))
+        count = "" if self.whole else "1 "
+        told = ", ".join(sorted(f"{count}{reason}" for reason in self.reasons))
         helps = "1 Preemption is not helpful for scheduling."
         if self.resolvable:
             helps = "1 No preemption victims found for incoming pod."

@@ -11,7 +11,7 @@ import functools
 import typing
 from typing import Any
 
-from edgeorch.model import autoscaling, batch, kinds, views, workloads
+from edgeorch.model import autoscaling, batch, kinds, storage, views, workloads
 
 Fields = dict[str, type[views.View] | None]
 
@@ -29,6 +29,9 @@ _VIEWS: dict[str, type[views.View]] = {
     kinds.CRON_JOB.resource: batch.CronJob,
     kinds.SERVICE.resource: views.Service,
     kinds.NODE.resource: views.Node,
+    kinds.PERSISTENT_VOLUME_CLAIM.resource: storage.PersistentVolumeClaim,
+    kinds.PERSISTENT_VOLUME.resource: storage.PersistentVolume,
+    kinds.STORAGE_CLASS.resource: storage.StorageClass,
 }
 # Parts that a view keeps undecoded because they are handed on as they are.
 _TEMPLATES: dict[tuple[type[views.View], str], type[views.View]] = {
@@ -38,6 +41,7 @@ _TEMPLATES: dict[tuple[type[views.View], str], type[views.View]] = {
     (workloads.DaemonSetSpec, "template"): views.Pod,
     (workloads.ReplicationControllerSpec, "template"): views.Pod,
     (batch.JobSpec, "template"): views.Pod,
+    (workloads.StatefulSetSpec, "volumeClaimTemplates"): storage.PersistentVolumeClaim,
 }
 # Kinds that are kept for those who read them; nothing on the device follows them.
 _INERT = frozenset(
@@ -45,7 +49,7 @@ _INERT = frozenset(
     for kind in (
         kinds.INGRESS, kinds.INGRESS_CLASS, kinds.NETWORK_POLICY,
         kinds.LIMIT_RANGE, kinds.RESOURCE_QUOTA, kinds.PRIORITY_CLASS, kinds.RUNTIME_CLASS,
-        kinds.STORAGE_CLASS, kinds.PERSISTENT_VOLUME, kinds.CSI_DRIVER, kinds.CSI_NODE,
+        kinds.CSI_DRIVER, kinds.CSI_NODE,
         kinds.ROLE, kinds.ROLE_BINDING, kinds.CLUSTER_ROLE, kinds.CLUSTER_ROLE_BINDING,
     )
 )  # fmt: skip

@@ -14,6 +14,7 @@ from edgeorch.model.kinds import Object
 from edgeorch.model.validation import (
     autoscaling,
     batch,
+    claims,
     controllers,
     core,
     discovery,
@@ -22,6 +23,7 @@ from edgeorch.model.validation import (
     pods,
     rbac,
     services,
+    storage,
     stored,
     updates,
     workloads,
@@ -65,6 +67,9 @@ _CREATE: dict[str, Callable[[Object], Causes]] = {
     "podtemplates": stored.pod_template,
     "csidrivers.storage.k8s.io": stored.csi_driver,
     "csinodes.storage.k8s.io": stored.csi_node,
+    "persistentvolumeclaims": claims.claim,
+    "persistentvolumes": storage.volume,
+    "storageclasses.storage.k8s.io": storage.storage_class,
 }
 
 _UPDATE: dict[str, Callable[[Object, Object], Causes]] = {
@@ -93,6 +98,9 @@ _UPDATE: dict[str, Callable[[Object, Object], Causes]] = {
     "priorityclasses.scheduling.k8s.io": stored.priority_class_update,
     "runtimeclasses.node.k8s.io": stored.runtime_class_update,
     "resourcequotas": stored.resource_quota_update,
+    "persistentvolumeclaims": claims.claim_update,
+    "persistentvolumes": storage.volume_update,
+    "storageclasses.storage.k8s.io": storage.storage_class_update,
 }
 
 _STATUS: dict[str, Callable[[Object, Object], Causes]] = {
@@ -103,6 +111,7 @@ _STATUS: dict[str, Callable[[Object, Object], Causes]] = {
     "replicasets.apps": updates.replica_set_status,
     "horizontalpodautoscalers.autoscaling": autoscaling.autoscaler_status,
     "jobs.batch": batch.job_status,
+    "persistentvolumeclaims": claims.claim_status,
 }
 
 

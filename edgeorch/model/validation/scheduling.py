@@ -95,18 +95,24 @@ def _node_affinity(path: str, node: Object) -> Causes:
     found: Causes = []
     required = node.get(_REQUIRED)
     if required is not None:
-        at = f"{path}.{_REQUIRED}.nodeSelectorTerms"
-        terms = required.get("nodeSelectorTerms") or []
-        if not terms:
-            why = "must have at least one node selector term"
-            found.append(errors.required(at, why))
-        for index, term in enumerate(terms):
-            found += _node_term(f"{at}[{index}]", term, strict=True)
+        found += node_selector(f"{path}.{_REQUIRED}", required)
     for index, preferred in enumerate(node.get(_PREFERRED) or []):
         at = f"{path}.{_PREFERRED}[{index}]"
         found += _weight(at, preferred)
         preference = preferred.get("preference") or {}
         found += _node_term(f"{at}.preference", preference, strict=False)
+    return found
+
+
+def node_selector(path: str, selector: Object) -> Causes:
+    """A core NodeSelector."""
+    found: Causes = []
+    at = f"{path}.nodeSelectorTerms"
+    terms = selector.get("nodeSelectorTerms") or []
+    if not terms:
+        found.append(errors.required(at, "must have at least one node selector term"))
+    for index, term in enumerate(terms):
+        found += _node_term(f"{at}[{index}]", term, strict=True)
     return found
 
 

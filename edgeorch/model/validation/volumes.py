@@ -11,7 +11,7 @@ from collections.abc import Callable
 from edgeorch.lib import quantity
 from edgeorch.model import errors
 from edgeorch.model.kinds import Object
-from edgeorch.model.validation import env, formats
+from edgeorch.model.validation import claims, env, formats
 from edgeorch.model.validation.meta import Causes, invalid_each, label_selector
 
 _MODE = "must be a number between 0 and 0777 (octal), both inclusive"
@@ -85,7 +85,7 @@ def volumes(path: str, listed: list[Object], pod_name: str) -> tuple[dict[str, O
     """The usable volumes by name, and what is wrong with the others."""
     usable: dict[str, Object] = {}
     found: Causes = []
-    claims = {f"{pod_name}-{v.get('name')}" for v in listed if pod_name and v.get("ephemeral")}
+    own = {f"{pod_name}-{v.get('name')}" for v in listed if pod_name and v.get("ephemeral")}
     for index, volume in enumerate(listed):
         at = f"{path}[{index}]"
         name = volume.get("name") or ""
@@ -100,7 +100,7 @@ def volumes(path: str, listed: list[Object], pod_name: str) -> tuple[dict[str, O
             usable[name] = volume
         found += mine
         claim = (volume.get("persistentVolumeClaim") or {}).get("claimName")
-        if claim in claims:
+        if claim in own:
             why = "must not reference a PVC that gets created for an ephemeral volume"
             where = f"{at}.persistentVolumeClaim.claimName"
             found.append(errors.invalid_value(where, claim, why))
@@ -138,7 +138,7 @@ def _empty_dir(path: str, source: Object) -> Causes:
     return []
 
 
-def _host_path(path: str, source: Object) -> Causes:
+def host_path(path: str, source: Object) -> Causes:
     where = source.get("path")
     if not where:
         return [errors.required(f"{path}.path")]
@@ -295,14 +295,15 @@ def _trust_bundle(volume: str, path: str, bundle: Object, taken: set[str]) -> Ca
 
 
 def _ephemeral(path: str, source: Object) -> Causes:
-    if source.get("volumeClaimTemplate") is None:
+    template = source.get("volumeClaimTemplate")
+    if template is None:
         return [errors.required(f"{path}.volumeClaimTemplate")]
-    return []
+    return claims.claim_template(f"{path}.volumeClaimTemplate", template)
 
 
 _RULES: dict[str, Callable[[str, Object], Causes]] = {
     "emptyDir": _empty_dir,
-    "hostPath": _host_path,
+    "hostPath": host_path,
     "nfs": _nfs,
     "secret": _secret,
     "configMap": _config_map,

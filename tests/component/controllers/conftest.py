@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from edgeorch.agent.volumes import folders
 from edgeorch.controllers import assembly, autoscalers
 from edgeorch.lib import clock as clocks
 from edgeorch.lib import tasks
@@ -127,7 +128,13 @@ async def running(path: pathlib.Path) -> AsyncIterator[Device]:
     events = recorder.Log(store, clock, NODE)
     device = Device(store, events)
     found = assembly.all_controllers(
-        store, events, clock, node_name=NODE, ca_certificate="a certificate", meter=METER
+        store,
+        events,
+        clock,
+        node_name=NODE,
+        ca_certificate="a certificate",
+        folders=folders.VolumeFolders(path.parent / "storage"),
+        meter=METER,
     )
     writer = asyncio.ensure_future(db.run())
     flusher = asyncio.ensure_future(store.run())

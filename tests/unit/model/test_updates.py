@@ -230,8 +230,14 @@ def test_namespace_phase_follows_deletion() -> None:
 
 _ROLE_REF = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "r"}
 # What a kind cannot be without.
+_ONCE = {"accessModes": ["ReadWriteOnce"]}
 _LEAST: dict[str, Object] = {
     "podtemplates": {"template": {"spec": {"containers": [{"name": "c", "image": "i"}]}}},
+    "persistentvolumeclaims": {"spec": {**_ONCE, "resources": {"requests": {"storage": "1"}}}},
+    "persistentvolumes": {
+        "spec": {**_ONCE, "capacity": {"storage": "1"}, "hostPath": {"path": "/mnt"}}
+    },
+    "storageclasses": {"provisioner": "example.com/p"},
     "ingresses": {"spec": {"defaultBackend": {"service": {"name": "s", "port": {"number": 1}}}}},
     "ingressclasses": {"spec": {"controller": "example.com/c"}},
     "rolebindings": {"roleRef": _ROLE_REF},
