@@ -230,7 +230,7 @@ class Maker:
             crashes=order.crashes,
             accepted_at=order.accepted_at,
             created_at=created_at,
-            stop_signal=order.image.config.stop_signal,
+            stop_signal=_stop_signal(order),
             cgroup=group,
             last=order.last,
             user=(user.uid, user.gid, user.groups),
@@ -252,6 +252,12 @@ def _pid_namespace(order: Order, sandbox: pathlib.Path) -> str:
     if order.pod.spec.share_process_namespace:
         return str(sandbox / "pid")
     return f"/proc/{order.target_pid}/ns/pid" if order.target_pid else ""
+
+
+def _stop_signal(order: Order) -> str:
+    hooks = order.container.lifecycle
+    own = hooks.stop_signal if hooks is not None else ""
+    return own or order.image.config.stop_signal
 
 
 def _image_id(image: images.Ready) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, assert_never
 from edgeorch.agent import checks
 from edgeorch.agent.creation import CreateError, Order
 from edgeorch.core import actions, container_labels, pod_plan, probe_state, restarts
-from edgeorch.core.observed import Exit, Hook, Kind, ProbeKind, State, Stop
+from edgeorch.core.observed import Exit, Hook, Kind, ProbeKind, State, Stop, former
 from edgeorch.lib import clock as clocks
 from edgeorch.model import errors as api_errors
 from edgeorch.model import kinds, views
@@ -78,6 +78,8 @@ class Executor:
         match action:
             case actions.EnsureSandbox():
                 await self._ensure_sandbox()
+            case actions.RestartAll():
+                await self._restart_all(action)
             case actions.MountVolumes():
                 await self._mount_volumes(action)
             case actions.EnsureImage():
@@ -113,11 +115,23 @@ class Executor:
 
     async def _ensure_sandbox(self) -> None:
         shop = self._shop
-        if any(c.sandbox != self._memory.token for c in shop.observer.pod(self.pod.metadata.uid)):
+        token = self._memory.token
+        there = (c.sandbox for c in shop.observer.pod(self.pod.metadata.uid))
+        if any(made_for != token and not former(made_for, token) for made_for in there):
             told = "Pod sandbox changed, it will be killed and re-created."
             shop.voice.pod(self.pod, "Normal", "SandboxChanged", told)
         self._memory.torn_down = False
         self._memory.sandbox = await shop.sandboxes.ensure(self.pod, self._memory.token)
+
+    async def _restart_all(self, action: actions.RestartAll) -> None:
+        shop, before = self._shop, self._memory.sandbox
+        if before is None:
+            return
+        uid = self.pod.metadata.uid
+        self._memory.sandbox = await asyncio.to_thread(
+            shop.sandboxes.renew, uid, before, action.token
+        )
+        self._memory.token = action.token
 
     async def _mount_volumes(self, action: actions.MountVolumes) -> None:
         ip = self._memory.sandbox.ip if self._memory.sandbox else ""
@@ -175,13 +189,19 @@ class Executor:
             sandbox=memory.token,
             pod_ip=memory.sandbox.ip if memory.sandbox else "",
             accepted_at=memory.accepted_at,
-            last=before.exit if before else None,
+            last=self._remembered(before),
             target_pid=self._target_pid(spec),
         )
         id_, labels = await shop.maker.create(order, shop.clock.monotonic())
         shop.observer.created(id_, labels)
         say = shop.voice.container(self.pod, action.name, kind)
         say("Normal", "Created", f"Created container: {action.name}")
+
+    def _remembered(self, before: Container | None) -> Exit | None:
+        if before is None or before.exit is None:
+            return None
+        anew = former(before.sandbox, self._memory.token)
+        return restarts.remembered(before.exit, all_restart=anew)
 
     def _target_pid(self, spec: views.Container) -> int:
         """Raises CreateError."""
@@ -212,9 +232,10 @@ class Executor:
             await shop.containers.delete_task(action.id, force=True)
             raise
         except errors.ContainerdError as error:
-            await self._could_not_start(action.id, str(error))
-            say("Warning", "Failed", f"Error: {error}")
-            raise StartFailed(str(error)) from error
+            told = f"failed to create containerd task: {error}"
+            await self._could_not_start(action.id, told)
+            say("Warning", "Failed", f"Error: {told}")
+            raise StartFailed(told) from error
         at, shown = shop.clock.monotonic(), clocks.rfc3339(shop.clock.now())
         shop.observer.running(action.id, pid, at, shown)
         say("Normal", "Started", f"Started container {action.name}")
@@ -350,7 +371,7 @@ class Executor:
         spec, kind = self._spec(container.name)
         if self._memory.ending_since is not None or container.exit is None:
             return
-        if not restarts.wanted(self.pod, kind, container.exit):
+        if not restarts.wanted(self.pod, spec, kind, container.exit):
             return
         meta = self.pod.metadata
         where = f"{container.name} in pod {meta.name}_{meta.namespace}({meta.uid})"
@@ -436,12 +457,18 @@ def _probe_of(spec: views.Container, kind: ProbeKind) -> views.Probe | None:
 
 
 def _signal_number(name: str) -> int:
-    """`SIGQUIT`, `QUIT`, `3`; anything else is SIGTERM."""
+    """`SIGQUIT`, `QUIT`, `3`, `SIGRTMIN+1`; anything else is SIGTERM."""
     if name.isdigit():
         return int(name)
     full = name.upper() if name.upper().startswith("SIG") else f"SIG{name.upper()}"
     found = getattr(signals, full, signals.SIGTERM)
-    return int(found) if isinstance(found, signals.Signals) else int(signals.SIGTERM)
+    if isinstance(found, signals.Signals):
+        return int(found)
+    for base in (signals.SIGRTMIN, signals.SIGRTMAX):
+        offset = full.removeprefix(base.name)
+        if full.startswith(base.name) and offset[1:].isdigit():
+            return int(base) + int(offset)
+    return int(signals.SIGTERM)
 
 
 def _name(pod: views.Pod) -> str:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SHOWN = 1.0
+"""Seconds that a failed start shows as itself before the restart policy goes on with it."""
 RETRY = backoff.Policy(initial=0.5, factor=2.0, cap=60.0)
 _EXPECTED = (
     errors.ContainerdError,
@@ -42,7 +44,7 @@ def judge(action: Action, error: Exception, before: Failure | None, now: float) 
     if not isinstance(error, _EXPECTED):
         log.error("Unexpected failure of %s", action, exc_info=error)
     if isinstance(error, StartFailed):
-        return None
+        return Failure("RunContainerError", str(error), now + SHOWN)
     if isinstance(error, ImageError):
         return Failure(error.reason, error.message, error.retry_at)
     count = before.count + 1 if before else 1

@@ -203,7 +203,7 @@ class PodWorker:
     def _claims(self, action: Action) -> frozenset[str]:
         """What no two jobs may touch at once."""
         match action:
-            case actions.EnsureSandbox():
+            case actions.EnsureSandbox() | actions.RestartAll():
                 return frozenset({"sandbox"})
             case actions.MountVolumes():
                 return frozenset({"volumes"})

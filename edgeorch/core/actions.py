@@ -21,6 +21,14 @@ class EnsureSandbox:
 
 
 @dataclass(frozen=True, slots=True)
+class RestartAll:
+    """Begin a new round: whatever was made before is to end and to start anew."""
+
+    token: str
+    topic: str = "sandbox"
+
+
+@dataclass(frozen=True, slots=True)
 class MountVolumes:
     """Bring the pod's volumes to `version`."""
 
@@ -165,6 +173,7 @@ class FinishDeletion:
 
 Action = (
     EnsureSandbox
+    | RestartAll
     | MountVolumes
     | EnsureImage
     | CreateContainer

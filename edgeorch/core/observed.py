@@ -83,9 +83,15 @@ class Sandbox:
     """The pod's namespaces, address and files. All die with the boot."""
 
     token: str
+    """Of two parts, `BOX` or `BOX.ROUND`: a new round when all containers are to start anew."""
     ip: str
     first_process: int = 0
     """Pid of what holds the PID namespace that the containers share; 0 where each has its own."""
+
+    @property
+    def next_round(self) -> str:
+        box, _, number = self.token.partition(".")
+        return f"{box}.{int(number or 0) + 1}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,5 +157,14 @@ class PodSeen:
                 found = container
         return found
 
+    def former(self, container: Container) -> bool:
+        """Whether it belongs to a round of this sandbox that is over."""
+        return self.sandbox is not None and former(container.sandbox, self.sandbox.token)
+
     def verdict(self, container: Container, kind: ProbeKind) -> bool | None:
         return self.probes.get((container.id, kind))
+
+
+def former(token: str, current: str) -> bool:
+    """Whether `token` names an earlier round in the same sandbox."""
+    return token != current and token.partition(".")[0] == current.partition(".")[0]

@@ -34,6 +34,9 @@ def verdict(pod: views.Pod, seen: PodSeen, now: float) -> Verdict | None:
     if deadline is not None and now - seen.accepted_at >= deadline:
         why = "Pod was active on the node longer than the specified deadline"
         return Verdict(FAILED, "DeadlineExceeded", why)
+    if pod.spec.os is not None and pod.spec.os.name not in ("", "linux"):
+        why = "Failed to admit pod as the OS field doesn't match node OS"
+        return Verdict(FAILED, "PodOSNotSupported", why)
     codes = _final_codes(pod, seen)
     if codes is not None:
         return Verdict(FAILED if any(codes) else SUCCEEDED)
@@ -45,9 +48,9 @@ def _final_codes(pod: views.Pod, seen: PodSeen) -> list[int] | None:
     codes = []
     for spec in pod.spec.containers:
         latest = seen.latest(spec.name)
-        if latest is None or latest.exit is None:
+        if latest is None or latest.exit is None or seen.former(latest):
             return None
-        if restarts.wanted(pod, Kind.MAIN, latest.exit):
+        if restarts.wanted(pod, spec, Kind.MAIN, latest.exit):
             return None
         codes.append(latest.exit.code)
     return codes
@@ -60,9 +63,9 @@ def phase(pod: views.Pod, seen: PodSeen, now: float) -> str:
         return said.phase
     if pod.metadata.deletion_timestamp and seen.containers and not still:
         return _final(pod, seen)
-    if not initialized(pod, seen):
-        return PENDING
     latest = [seen.latest(spec.name) for spec in pod.spec.containers]
+    if not initialized(pod, seen) and not any(found and seen.former(found) for found in latest):
+        return PENDING
     return RUNNING if all(found is not None and _has_run(found) for found in latest) else PENDING
 
 
@@ -72,7 +75,7 @@ def initialized(pod: views.Pod, seen: PodSeen) -> bool:
         return True
     for spec in pod.spec.init_containers:
         latest = seen.latest(spec.name)
-        if latest is None:
+        if latest is None or seen.former(latest):
             return False
         if spec.restart_policy == "Always":
             if not started(spec, latest, seen):
@@ -93,7 +96,9 @@ def started(spec: views.Container, container: Container, seen: PodSeen) -> bool:
 
 
 def ready(spec: views.Container, container: Container, seen: PodSeen) -> bool:
-    if not started(spec, container, seen) or container.id in seen.stops:
+    """One that is to be restarted is not ready; one whose pod ends is as long as it answers."""
+    stopping = container.id in seen.stops and seen.ending_since is None
+    if stopping or not started(spec, container, seen):
         return False
     return spec.readiness_probe is None or seen.verdict(container, ProbeKind.READINESS) is True
 
@@ -127,7 +132,9 @@ def _init_failed(pod: views.Pod, seen: PodSeen) -> bool:
         latest = seen.latest(spec.name)
         if latest is None or latest.exit is None or spec.restart_policy == "Always":
             continue
-        if latest.exit.code != 0 and not restarts.wanted(pod, Kind.INIT, latest.exit):
+        if seen.former(latest) or latest.exit.code == 0:
+            continue
+        if not restarts.wanted(pod, spec, Kind.INIT, latest.exit):
             return True
     return False
 

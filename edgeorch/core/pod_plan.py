@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from edgeorch.core import actions, eviction, pod_phase, restarts
 from edgeorch.core.actions import Action, Plan
-from edgeorch.core.observed import Container, Failure, Hook, Kind, PodSeen, ProbeKind, State, Stop
+from edgeorch.core.observed import Container, Hook, Kind, PodSeen, ProbeKind, State, Stop
 from edgeorch.lib import backoff
 from edgeorch.model import views
 
@@ -102,7 +102,7 @@ class _Planner:
         deadline = self.pod.spec.active_deadline_seconds
         if deadline is not None:
             self._wake(self.seen.accepted_at + deadline)
-        if self._leave_old_sandbox():
+        if self._leave_old_sandbox() or self._restart_all():
             return
         if self.seen.sandbox is None:
             self._act(actions.EnsureSandbox())
@@ -132,6 +132,7 @@ class _Planner:
     def delete(self) -> None:
         if self._running() and not self.seen.withdrawn and not self.seen.gone:
             self._act(actions.Withdraw())
+            self._ask_on()
             return
         if not self._stop_all():
             return
@@ -157,23 +158,46 @@ class _Planner:
             elif container.state is State.RUNNING:
                 left = True
                 grace = self.pod.spec.termination_grace_period_seconds
+                if self.seen.former(container):
+                    grace = 0
                 self._stop(container, grace, f"Stopping container {container.name}")
         return left
 
+    def _restart_all(self) -> bool:
+        """Whether the end of a container asks for a new round (KEP-5532)."""
+        for spec, kind in containers_of(self.pod):
+            latest = self.seen.latest(spec.name)
+            if latest is None or latest.exit is None or not self._is_current(latest):
+                continue
+            asked = restarts.answer(self.pod, spec, kind, latest.exit)
+            if asked is restarts.Answer.ALL and self.seen.sandbox is not None:
+                self._act(actions.RestartAll(self.seen.sandbox.next_round))
+                return True
+        return False
+
     def _initialise(self) -> bool:
         """Bring the init containers as far as they go; whether the mains may run."""
-        begun = any(c.kind is Kind.MAIN and self._is_current(c) for c in self.seen.containers)
-        for container, kind in containers_of(self.pod):
+        order = [spec.name for spec, _ in containers_of(self.pod)]
+        reached = max((order.index(c.name) for c in self._current() if c.name in order), default=0)
+        begun = any(c.kind is Kind.MAIN for c in self._current())
+        for place, (container, kind) in enumerate(containers_of(self.pod)):
             if kind is Kind.MAIN:
                 break
             if kind is Kind.INIT and begun:
                 continue
             step = self._advance(container, kind, may_start=True)
-            if kind is Kind.SIDECAR and (begun or (step is _Step.UP and self._started(container))):
+            up = step is _Step.UP and self._started(container)
+            if kind is Kind.SIDECAR and (up or place < reached):
+                # One that has let others begin does not hold them up again.
                 continue
             if step is not _Step.DONE:
                 return False
         return True
+
+    def _current(self) -> list[Container]:
+        """What has begun in this round, but ephemeral containers."""
+        begun = (c for c in self.seen.containers if c.state is not State.CREATED)
+        return [c for c in begun if self._is_current(c) and c.kind is not Kind.EPHEMERAL]
 
     def _run_mains(self) -> None:
         may_start = True
@@ -208,13 +232,17 @@ class _Planner:
 
     def _after_end(self, spec: views.Container, kind: Kind, latest: Container) -> _Step:
         ended = latest.exit
-        succeeded = ended is not None and ended.code == 0
-        rerun = kind is Kind.INIT and not self._is_current(latest)
-        if ended is not None and not rerun and not restarts.wanted(self.pod, kind, ended):
+        answer = restarts.answer(self.pod, spec, kind, ended) if ended else restarts.Answer.AGAIN
+        anew = kind is Kind.INIT and not self._is_current(latest)
+        stays = answer is restarts.Answer.STAY and not anew and not self.seen.former(latest)
+        if ended is not None and stays:
             self._settle(latest)
-            return _Step.DONE if succeeded or kind is Kind.MAIN else _Step.FAILED
+            return _Step.DONE if ended.code == 0 or kind is Kind.MAIN else _Step.FAILED
         due = restarts.due(latest, spec_hash(spec), self.policy.crash_loop)
-        if due > self.now and not rerun:
+        if self._failing(f"start/{spec.name}"):
+            self._settle(latest)
+            return _Step.WAITING
+        if due > self.now and not (anew and answer is not restarts.Answer.ALL):
             self._settle(latest)
             self._wake(due)
             return _Step.WAITING
@@ -298,20 +326,39 @@ class _Planner:
     # --- down -----------------------------------------------------------------------------------
 
     def _stop_all(self) -> bool:
-        """Stop mains, then sidecars from the last to the first; whether nothing runs any more."""
+        """Stop mains, then sidecars from the last to the first; whether nothing runs any more.
+
+        All are told at once and run their hooks side by side; only the signal waits its turn, and
+        not beyond the grace period (KEP-753).
+        """
         running = self._running()
-        now = [c for c in running if c.kind is not Kind.SIDECAR]
-        if not now and running:
+        turn = [c for c in running if c.kind is not Kind.SIDECAR]
+        if not turn and running:
             order = [spec.name for spec in self.pod.spec.init_containers]
-            now = [max(running, key=lambda c: order.index(c.name) if c.name in order else -1)]
+            turn = [max(running, key=lambda c: order.index(c.name) if c.name in order else -1)]
         grace = grace_period(self.pod, self.seen)
-        for container in now:
+        self._ask_on()
+        for container in running:
             why = f"Stopping container {container.name}"
-            self._stop(container, grace, why, since=self.seen.ending_since)
+            since = self.seen.ending_since
+            self._stop(container, grace, why, since=since, in_turn=container in turn)
         return not running
 
+    def _ask_on(self) -> None:
+        """Readiness is asked for to the end: a Service may have nobody else."""
+        for spec, _ in containers_of(self.pod):
+            latest = self.seen.latest(spec.name)
+            if latest is not None and spec.readiness_probe is not None and self._started(spec):
+                self._act(actions.Probe(latest.id, spec.name, ProbeKind.READINESS))
+
     def _stop(
-        self, container: Container, grace: float, message: str, since: float | None = None
+        self,
+        container: Container,
+        grace: float,
+        message: str,
+        *,
+        since: float | None = None,
+        in_turn: bool = True,
     ) -> None:
         """One step further on the way hook, stop signal, SIGKILL.
 
@@ -328,6 +375,8 @@ class _Planner:
             self._wake(deadline)
         elif stop.kill_at is not None and self.now < stop.kill_at + KILL_AGAIN:
             self._wake(stop.kill_at + KILL_AGAIN)
+        elif not in_turn and stop.term_at is None and self.now < deadline:
+            self._wake(deadline)
         elif stop.term_at is None and grace > 0:
             self._act(actions.Signal(container.id, container.name, "stop"))
         else:
@@ -376,12 +425,18 @@ class _Planner:
 
     def _act(self, action: Action) -> bool:
         """Plan `action` unless it has failed lately; whether it is planned."""
-        failure: Failure | None = self.seen.failures.get(action.topic)
-        if failure is not None and failure.retry_at > self.now:
-            self._wake(failure.retry_at)
+        if self._failing(action.topic):
             return False
         if action not in self.actions:
             self.actions.append(action)
+        return True
+
+    def _failing(self, topic: str) -> bool:
+        """Whether that has failed so lately that it is not to be tried again yet."""
+        failure = self.seen.failures.get(topic)
+        if failure is None or failure.retry_at <= self.now:
+            return False
+        self._wake(failure.retry_at)
         return True
 
     def _wake(self, at: float) -> None:

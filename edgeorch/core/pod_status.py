@@ -16,13 +16,17 @@ from edgeorch.lib import backoff
 from edgeorch.model import views
 from edgeorch.model.kinds import Object
 
+_RESTARTING = "AllContainersRestarting"
 _OURS = (
     "PodReadyToStartContainers",
     "Initialized",
     "Ready",
     "ContainersReady",
     "PodScheduled",
+    _RESTARTING,
 )
+MAX_MESSAGES = 12 * 1024
+"""Bytes of termination messages in the status of one pod."""
 _BEGINNING_OF_TIME = "1970-01-01T00:00:00Z"
 
 
@@ -54,6 +58,8 @@ def derive(pod: views.Pod, seen: PodSeen, old: Object, around: Surroundings) -> 
         entries = _container_statuses(pod, seen, old.get(field) or [], kinds, around)
         if entries:
             status[field] = entries
+    if pod.metadata.generation:
+        status["observedGeneration"] = pod.metadata.generation
     status["conditions"] = _conditions(pod, seen, status, old, around)
     return status
 
@@ -134,8 +140,21 @@ def _container_status(
             shown: Object = {"uid": uid, "gid": gid, "supplementalGroups": list(groups)}
             entry["user"] = {"linux": shown}
     _states(pod, spec, kind, seen, latest, before, around, entry)
+    _bound_messages(pod, entry)
     _resources(spec, latest, entry)
+    if spec.lifecycle is not None and spec.lifecycle.stop_signal:
+        entry["stopSignal"] = spec.lifecycle.stop_signal
     return entry
+
+
+def _bound_messages(pod: views.Pod, entry: Object) -> None:
+    """The containers of a pod share the room for termination messages."""
+    count = len(pod.spec.containers) + len(pod.spec.init_containers)
+    room = MAX_MESSAGES // max(1, count)
+    for field in ("state", "lastState"):
+        ended = entry[field].get("terminated")
+        if ended is not None and len(ended.get("message", "").encode()) > room:
+            ended["message"] = ended["message"].encode()[:room].decode("utf-8", "ignore")
 
 
 def _shown_restarts(latest: Container | None, before: Object | None) -> int:
@@ -150,7 +169,7 @@ def _ready(
 ) -> bool:
     if kind is Kind.INIT:
         return latest.exit is not None and latest.exit.code == 0
-    if pod.metadata.deletion_timestamp or kind is Kind.EPHEMERAL:
+    if kind is Kind.EPHEMERAL:
         return False
     return pod_phase.ready(spec, latest, seen)
 
@@ -168,11 +187,15 @@ def _states(
     last = latest.last if latest else None
     if latest is not None and latest.state is State.RUNNING:
         entry["state"] = {"running": {"startedAt": latest.started or around.now}}
-    elif latest is not None and latest.exit is not None and not _comes_back(pod, kind, latest):
-        entry["state"] = {"terminated": terminated(latest.exit)}
     elif latest is not None and latest.exit is not None:
-        last = latest.exit
-        entry["state"] = {"waiting": _waiting_to_restart(pod, spec, seen, latest, around)}
+        waiting = None
+        if _comes_back(pod, spec, kind, seen, latest):
+            waiting = _waiting_to_restart(pod, spec, seen, latest, around)
+        if waiting is None:
+            entry["state"] = {"terminated": terminated(latest.exit)}
+        else:
+            last = restarts.remembered(latest.exit, all_restart=seen.former(latest))
+            entry["state"] = {"waiting": waiting}
     else:
         entry["state"] = {"waiting": _waiting_to_start(pod, spec, kind, seen)}
     if last is not None:
@@ -196,24 +219,33 @@ def terminated(ended: Exit) -> Object:
     return found
 
 
-def _comes_back(pod: views.Pod, kind: Kind, latest: Container) -> bool:
+def _comes_back(
+    pod: views.Pod, spec: views.Container, kind: Kind, seen: PodSeen, latest: Container
+) -> bool:
     """Whether an ended container is about to run again, so that it shows as waiting."""
     if pod.metadata.deletion_timestamp or pod.terminal or latest.exit is None:
         return False
-    return restarts.wanted(pod, kind, latest.exit)
+    anew = seen.former(latest) and kind is not Kind.EPHEMERAL
+    return anew or restarts.wanted(pod, spec, kind, latest.exit)
 
 
 def _waiting_to_restart(
     pod: views.Pod, spec: views.Container, seen: PodSeen, latest: Container, around: Surroundings
-) -> Object:
+) -> Object | None:
+    """None when nothing holds it up: until it runs again its end is still what there is to say."""
     failure = _failure(seen, spec.name)
-    if failure is not None:
+    if failure is not None and failure.retry_at > around.monotonic:
         return _waiting(failure.reason, failure.message)
     wanted_hash = pod_plan.spec_hash(spec)
     if restarts.due(latest, wanted_hash, around.crash_loop) > around.monotonic:
         delay = restarts.delay(latest, wanted_hash, around.crash_loop)
         return _waiting("CrashLoopBackOff", back_off_message(pod, spec.name, delay))
-    return _waiting("ContainerCreating", seen.waits.get(spec.name, ""))
+    if failure is not None:
+        return _waiting(failure.reason, failure.message)
+    if seen.former(latest):
+        return _waiting(restarts.ALL_REASON, "")
+    told = seen.waits.get(spec.name, "")
+    return _waiting("ContainerCreating", told) if told else None
 
 
 def back_off_message(pod: views.Pod, name: str, delay: float) -> str:
@@ -268,14 +300,17 @@ def _conditions(
     pod: views.Pod, seen: PodSeen, status: Object, old: Object, around: Surroundings
 ) -> list[Object]:
     before = {entry.get("type"): entry for entry in old.get("conditions") or []}
+    generation = pod.metadata.generation
     found = [
-        _condition(before, around.now, kind, *judged)
+        _condition(before, around.now, generation, kind, *judged)
         for kind, judged in _judged(pod, seen, status, before).items()
     ]
     evicted = seen.eviction
     if evicted is not None and evicted.disruption:
         judged = (True, eviction.BY_KUBELET, evicted.message)
-        found.append(_condition(before, around.now, eviction.DISRUPTION_TARGET, *judged))
+        found.append(
+            _condition(before, around.now, generation, eviction.DISRUPTION_TARGET, *judged)
+        )
     said = {entry["type"] for entry in found}
     others = [entry for kind, entry in before.items() if kind not in _OURS and kind not in said]
     return found + others
@@ -286,19 +321,21 @@ def _judged(
 ) -> dict[str, tuple[bool, str, str]]:
     """Condition type to status, reason, message."""
     phase = status["phase"]
-    containers = _containers_ready(status.get("containerStatuses") or [], phase)
-    sidecars = [spec for spec in pod.spec.init_containers if spec.restart_policy == "Always"]
-    if containers[0] and sidecars:
-        names = {spec.name for spec in sidecars}
-        entries = [e for e in status.get("initContainerStatuses") or [] if e["name"] in names]
-        containers = _containers_ready(entries, phase)
-    return {
+    containers = _containers_ready(pod, status, phase)
+    found = {
         "PodReadyToStartContainers": (seen.sandbox is not None, "", ""),
         "Initialized": _initialized(pod, seen, phase),
         "Ready": _ready_with_gates(pod, containers, before),
         "ContainersReady": containers,
         "PodScheduled": (True, "", ""),
     }
+    anew = any(
+        latest is not None and latest.state is not State.ENDED and seen.former(latest)
+        for latest in (seen.latest(container.name) for container in seen.containers)
+    )
+    if anew or _RESTARTING in before:
+        found[_RESTARTING] = (anew, "", "")
+    return found
 
 
 def _initialized(pod: views.Pod, seen: PodSeen, phase: str) -> tuple[bool, str, str]:
@@ -319,12 +356,16 @@ def _initialized(pod: views.Pod, seen: PodSeen, phase: str) -> tuple[bool, str, 
     return False, "ContainersNotInitialized", f"containers with incomplete status: [{listed}]"
 
 
-def _containers_ready(entries: list[Object], phase: str) -> tuple[bool, str, str]:
+def _containers_ready(pod: views.Pod, status: Object, phase: str) -> tuple[bool, str, str]:
     if phase == pod_phase.SUCCEEDED:
         return False, "PodCompleted", ""
     if phase == pod_phase.FAILED:
         return False, "PodFailed", ""
-    unready = [entry["name"] for entry in entries if not entry["ready"]]
+    sidecars = [spec.name for spec in pod.spec.init_containers if spec.restart_policy == "Always"]
+    counted = [*sidecars, *(spec.name for spec in pod.spec.containers)]
+    lists = ("initContainerStatuses", "containerStatuses")
+    ready = {each["name"] for field in lists for each in status.get(field) or () if each["ready"]}
+    unready = [name for name in counted if name not in ready]
     if unready:
         listed = " ".join(unready)
         return False, "ContainersNotReady", f"containers with unready status: [{listed}]"
@@ -354,7 +395,13 @@ def _ready_with_gates(
 
 
 def _condition(
-    before: Mapping[Any, Object], now: str, kind: str, value: bool, reason: str, message: str
+    before: Mapping[Any, Object],
+    now: str,
+    generation: int,
+    kind: str,
+    value: bool,
+    reason: str,
+    message: str,
 ) -> Object:
     status = "True" if value else "False"
     entry = before.get(kind)
@@ -366,6 +413,8 @@ def _condition(
         "lastProbeTime": None,
         "lastTransitionTime": moved or now,
     }
+    if generation:
+        found["observedGeneration"] = generation
     if reason:
         found["reason"] = reason
     if message:

@@ -1,4 +1,6 @@
-"""Whether and when an ended container runs again.
+"""Whether and when an ended container runs again, and whether it takes the others with it.
+
+Rules and policies of a container come before the pod's policy (KEP-5307, KEP-5532).
 
 CrashLoopBackOff as the kubelet has it: the first restart is immediate, then 10 s doubling up to a
 ceiling, forgotten once a container has run for ten minutes or its definition has changed. The count
@@ -6,6 +8,9 @@ travels from attempt to attempt (`Container.crashes`), so it outlives the proces
 """
 
 from __future__ import annotations
+
+import dataclasses
+import enum
 
 from edgeorch.core.observed import Container, Exit, Kind
 from edgeorch.lib import backoff
@@ -16,18 +21,53 @@ RESET_AFTER = 600.0
 """Seconds of running after which earlier crashes are forgotten."""
 
 
-def wanted(pod: views.Pod, kind: Kind, ended: Exit) -> bool:
-    """Whether the restart policy asks for another attempt."""
+ALL_CODE, ALL_REASON = 137, "RestartingAllContainers"
+"""How a container shows that ended because all of its pod were to start anew (KEP-5532)."""
+_ALL_MESSAGE = "The container is removed because RestartAllContainers in place"
+
+
+class Answer(enum.Enum):
+    """What follows from the end of a container."""
+
+    STAY = enum.auto()
+    AGAIN = enum.auto()
+    ALL = enum.auto()
+    """Every container of the pod starts anew, init containers included."""
+
+
+def answer(pod: views.Pod, spec: views.Container, kind: Kind, ended: Exit) -> Answer:
+    """The container's rules, its own restart policy, the pod's: the first that speaks."""
     if kind is Kind.EPHEMERAL:
-        return False
-    policy = pod.spec.restart_policy
+        return Answer.STAY
+    for rule in spec.restart_policy_rules:
+        if _matches(rule, ended.code):
+            if rule.action == "RestartAllContainers":
+                return Answer.ALL
+            if kind is not Kind.INIT or ended.code != 0:
+                return Answer.AGAIN
     if kind is Kind.SIDECAR:
-        return True
-    if kind is Kind.INIT:
-        return ended.code != 0 and policy != "Never"
-    if policy == "Always":
-        return True
-    return policy == "OnFailure" and ended.code != 0
+        return Answer.AGAIN
+    policy = spec.restart_policy or pod.spec.restart_policy
+    again = policy != "Never" and (ended.code != 0 or (policy == "Always" and kind is Kind.MAIN))
+    return Answer.AGAIN if again else Answer.STAY
+
+
+def wanted(pod: views.Pod, spec: views.Container, kind: Kind, ended: Exit) -> bool:
+    """Whether there will be another attempt."""
+    return answer(pod, spec, kind, ended) is not Answer.STAY
+
+
+def _matches(rule: views.RestartRule, code: int) -> bool:
+    if rule.exit_codes is None:
+        return False
+    return (code in rule.exit_codes.values) is (rule.exit_codes.operator == "In")
+
+
+def remembered(ended: Exit, *, all_restart: bool) -> Exit:
+    """The end of an attempt as the next one remembers it."""
+    if not all_restart:
+        return ended
+    return dataclasses.replace(ended, code=ALL_CODE, reason=ALL_REASON, message=_ALL_MESSAGE)
 
 
 def crashes(container: Container, spec_hash: str) -> int:

@@ -64,3 +64,46 @@ def test_debugging_a_copy_and_the_node(lab: labs.Lab) -> None:
     lab.wait(debugger, "jsonpath={.status.phase}=Succeeded", *N)
     assert lab.kubectl("logs", debugger, *N) == "seen\n"
     lab.kubectl("delete", "pods", "--all", "--grace-period=1", *N)
+
+
+def test_one_end_restarts_all_and_each_its_own_way(lab: labs.Lab) -> None:
+    """Same address, same volumes, init containers anew; no hooks, no grace."""
+    mount = {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}
+    rules = [{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [88]}}]
+    script = "echo main >>/v/log; [ -e /v/again ] && exec sleep 1000; touch /v/again; exit 88"
+    main = manifests.container(script, restartPolicy="Never", restartPolicyRules=rules, **mount)
+    once = manifests.container("echo once >>/v/log", "once", **mount)
+    init = manifests.container("echo init >>/v/log", "init", **mount)
+    side = manifests.container("echo side >>/v/log; exec sleep 1000", "side", **mount)
+    lab.apply(
+        manifests.pod(
+            "anew", main, once, initContainers=[init, side | {"restartPolicy": "Always"}],
+            restartPolicy="Never", volumes=[{"name": "v", "emptyDir": {}}],
+            terminationGracePeriodSeconds=300,
+        ), *N,
+    )  # fmt: skip
+    again = "jsonpath={.status.containerStatuses[1].restartCount}=1"
+    lab.wait("pod/anew", again, *N)
+    address = lab.get("pod/anew", *N)["status"]["podIP"]
+    read = ("exec", "anew", "-c", "side", *N, "--", "cat", "/v/log")
+    labs.until(lambda: lab.kubectl(*read).count("\n") == 8, "the second round")
+    pod = lab.get("pod/anew", *N)
+    statuses = [*pod["status"]["containerStatuses"], *pod["status"]["initContainerStatuses"]]
+    assert {s["restartCount"] for s in statuses} == {1}
+    last = {s["lastState"]["terminated"]["reason"] for s in statuses}
+    assert last == {"RestartingAllContainers"}
+    assert pod["status"]["podIP"] == address
+    assert pod["status"]["phase"] == "Running"
+    lab.kubectl("delete", "pod", "anew", "--grace-period=1", *N)
+
+
+def test_a_stop_signal_of_the_pods_own_choice(lab: labs.Lab) -> None:
+    script = "trap 'exit 0' USR1; echo up; while :; do sleep 3600 & wait $!; done"
+    chosen = manifests.container(script, lifecycle={"stopSignal": "SIGUSR1"})
+    pod = manifests.pod("usr1", chosen, terminationGracePeriodSeconds=300)
+    refused = lab.try_kubectl("apply", "-f", "-", *N, stdin=pod)
+    assert "may not be set for containers with empty `spec.os.name`" in refused.stderr
+    pod["spec"]["os"] = {"name": "linux"}
+    assert "Warning" not in lab.apply(pod, *N)
+    labs.until(lambda: lab.try_kubectl("logs", "usr1", *N).stdout == "up\n", "its trap")
+    lab.kubectl("delete", "pod", "usr1", *N, seconds=20)

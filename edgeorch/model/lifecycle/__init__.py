@@ -110,7 +110,7 @@ def _counts_generation(kind: kinds.Kind) -> bool:
 
 
 def prepare_update(kind: kinds.Kind, new: Object, old: Object, *, subresource: str = "") -> Object:
-    """`subresource` is "", "status" or "finalize": each leaves the others' part as it was."""
+    """`subresource` is "", of `validation.update`: each leaves the others' part as it was."""
     meta, before = dict(new.get("metadata") or {}), old.get("metadata") or {}
     for field in ("uid", "resourceVersion"):
         if not meta.get(field) and before.get(field):
@@ -135,7 +135,8 @@ def prepare_update(kind: kinds.Kind, new: Object, old: Object, *, subresource: s
         updated["spec"] = spec
     if kind.resource == "services":
         updated["spec"] = services.carry_over(updated.get("spec") or {}, old.get("spec") or {})
-    if _counts_generation(kind) and _new_generation(kind, updated, old):
+    counts = subresource != "binding" and _counts_generation(kind)
+    if counts and _new_generation(kind, updated, old):
         meta["generation"] = (before.get("generation") or 0) + 1
     return updated
 

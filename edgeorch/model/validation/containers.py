@@ -13,6 +13,10 @@ PROTOCOLS = ("SCTP", "TCP", "UDP")
 _PULL = ("Always", "IfNotPresent", "Never")
 _MESSAGE = ("File", "FallbackToLogsOnError")
 _PROPAGATION = ("Bidirectional", "HostToContainer", "None")
+_RESTART = ("Always", "Never", "OnFailure")
+_ACTIONS = ("Restart", "RestartAllContainers")
+_OPERATORS = ("In", "NotIn")
+_MAX_RULES, _MAX_CODES = 20, 255
 _RECURSIVE = ("Disabled", "Enabled", "IfPossible")
 _INIT_ONLY = "may not be set for init containers without restartPolicy=Always"
 _NOT_EPHEMERAL = (
@@ -35,6 +39,8 @@ class Surroundings:
     volumes: dict[str, Object] = field(default_factory=dict)
     claims: set[str] = field(default_factory=set)
     grace: int | None = None
+    system: str | None = None
+    """`spec.os.name`."""
     restart_policy: str = "Always"
     host_users: bool = True
 
@@ -51,10 +57,8 @@ def regular(path: str, listed: list[Object], around: Surroundings) -> Causes:
         if name in names:
             found.append(errors.duplicate(f"{at}.name", name))
         names.add(name)
-        found += probes.container_probes(at, container, around.grace)
-        if container.get("restartPolicy") is not None:
-            why = "may not be set for non-init containers"
-            found.append(errors.forbidden_field(f"{at}.restartPolicy", why))
+        found += probes.container_probes(at, container, around.grace, around.system)
+        found += _restarts(at, container)
     return found + _host_ports(path, listed)
 
 
@@ -66,8 +70,7 @@ def init(path: str, listed: list[Object], names: set[str], around: Surroundings)
         at = f"{path}[{index}]"
         found += _common(at, container, around)
         policy = container.get("restartPolicy")
-        if policy not in (None, "Always"):
-            found.append(errors.not_supported(f"{at}.restartPolicy", policy, ["Always"]))
+        found += _restarts(at, container)
         name = container.get("name") or ""
         if name in taken:
             found.append(errors.duplicate(f"{at}.name", name))
@@ -75,7 +78,7 @@ def init(path: str, listed: list[Object], names: set[str], around: Surroundings)
             taken.add(name)
         found += _host_ports(path, [container])
         if policy == "Always":
-            found += probes.container_probes(at, container, around.grace)
+            found += probes.container_probes(at, container, around.grace, around.system)
             continue
         for member in ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe"):
             if container.get(member) is not None:
@@ -106,6 +109,33 @@ def ephemeral(path: str, listed: list[Object], names: set[str], around: Surround
                 if mount.get(member):
                     where = f"{at}.volumeMounts[{number}].{member}"
                     found.append(errors.forbidden_field(where, why))
+    return found
+
+
+def _restarts(path: str, container: Object) -> Causes:
+    """A container's own restart policy and rules (KEP-5307, KEP-5532)."""
+    found: Causes = []
+    policy, rules = container.get("restartPolicy"), container.get("restartPolicyRules") or []
+    if policy is None and rules:
+        why = "must specify restartPolicy when restart rules are used"
+        found.append(errors.required(f"{path}.restartPolicy", why))
+    elif policy not in (None, *_RESTART):
+        found.append(errors.not_supported(f"{path}.restartPolicy", policy, _RESTART))
+    if len(rules) > _MAX_RULES:
+        found.append(errors.too_many(f"{path}.restartPolicyRules", len(rules), _MAX_RULES))
+    for index, rule in enumerate(rules):
+        at = f"{path}.restartPolicyRules[{index}]"
+        if rule.get("action") not in _ACTIONS:
+            found.append(errors.not_supported(f"{at}.action", rule.get("action"), _ACTIONS))
+        codes = rule.get("exitCodes")
+        if codes is None:
+            found.append(errors.required(f"{at}.exitCodes", "must be specified"))
+            continue
+        operator, values = codes.get("operator"), codes.get("values") or []
+        if operator not in _OPERATORS:
+            found.append(errors.not_supported(f"{at}.exitCodes.operator", operator, _OPERATORS))
+        if len(values) > _MAX_CODES:
+            found.append(errors.too_many(f"{at}.exitCodes.values", len(values), _MAX_CODES))
     return found
 
 

@@ -110,6 +110,7 @@ def pod_spec(path: str, spec: Object, *, pod_name: str = "", is_pod: bool = Fals
         volumes=usable,
         claims={claim["name"] for claim in claims if claim.get("name")},
         grace=grace,
+        system=(spec.get("os") or {}).get("name"),
         restart_policy=spec.get("restartPolicy") or "",
         host_users=spec.get("hostUsers") is not False,
     )

@@ -19,11 +19,26 @@ _NUMBERS = (
 )
 
 
-def container_probes(path: str, container: Object, grace: int | None) -> Causes:
+_SIGNALS = (
+    "SIGABRT", "SIGALRM", "SIGBUS", "SIGCHLD", "SIGCLD", "SIGCONT", "SIGFPE", "SIGHUP", "SIGILL",
+    "SIGINT", "SIGIO", "SIGIOT", "SIGKILL", "SIGPIPE", "SIGPOLL", "SIGPROF", "SIGPWR", "SIGQUIT",
+    "SIGRTMAX", "SIGRTMIN", "SIGSEGV", "SIGSTKFLT", "SIGSTOP", "SIGSYS", "SIGTERM", "SIGTRAP",
+    "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGURG", "SIGUSR1", "SIGUSR2", "SIGVTALRM", "SIGWINCH",
+    "SIGXCPU", "SIGXFSZ",
+)  # fmt: skip
+_RTMIN = tuple(f"SIGRTMIN+{offset}" for offset in range(1, 16))
+_RTMAX = tuple(f"SIGRTMAX-{offset}" for offset in range(1, 15))
+_LINUX_SIGNALS = tuple(sorted((*_SIGNALS, *_RTMIN, *_RTMAX)))
+_WINDOWS_SIGNALS = ("SIGKILL", "SIGTERM")
+
+
+def container_probes(
+    path: str, container: Object, grace: int | None, system: str | None = None
+) -> Causes:
     """Lifecycle hooks and the three probes of a container that may have them."""
     found: Causes = []
     if container.get("lifecycle") is not None:
-        found += lifecycle(f"{path}.lifecycle", container["lifecycle"], grace)
+        found += lifecycle(f"{path}.lifecycle", container["lifecycle"], grace, system)
     for field in ("livenessProbe", "readinessProbe", "startupProbe"):
         if container.get(field) is not None:
             found += _probe(f"{path}.{field}", field, container[field], grace)
@@ -48,13 +63,24 @@ def _probe(path: str, which: str, probe: Object, grace: int | None) -> Causes:
     return found
 
 
-def lifecycle(path: str, hooks: Object, grace: int | None) -> Causes:
+def lifecycle(path: str, hooks: Object, grace: int | None, system: str | None = None) -> Causes:
+    """`system` is the pod's `spec.os.name`."""
     found: Causes = []
     for hook in ("postStart", "preStop"):
         if hooks.get(hook) is not None:
             kinds = ("exec", "httpGet", "tcpSocket", "sleep")
             found += _handler(f"{path}.{hook}", hooks[hook], grace, kinds)
+    if hooks.get("stopSignal") is not None:
+        found += _stop_signal(f"{path}.stopSignal", hooks["stopSignal"], system)
     return found
+
+
+def _stop_signal(path: str, name: str, system: str | None) -> Causes:
+    if not system:
+        why = "may not be set for containers with empty `spec.os.name`"
+        return [errors.forbidden_field(path, why)]
+    known = _WINDOWS_SIGNALS if system == "windows" else _LINUX_SIGNALS
+    return [] if name in known else [errors.not_supported(path, name, known)]
 
 
 def _handler(path: str, handler: Object, grace: int | None, kinds: tuple[str, ...]) -> Causes:

@@ -154,8 +154,7 @@ def pod_status(new: Object, old: Object) -> Causes:
         found.append(errors.forbidden_field("status.nodeName", "may not be changed directly"))
     if before.get("qosClass"):
         found += immutable("status.qosClass", status.get("qosClass"), before.get("qosClass"))
-    policy = (old.get("spec") or {}).get("restartPolicy") or "Always"
-    found += _transitions("containerStatuses", status, before, policy)
+    found += _transitions("containerStatuses", status, before, old.get("spec") or {})
     for field, member in (("podIPs", "ip"), ("hostIPs", "ip")):
         for index, entry in enumerate(status.get(field) or []):
             value = entry.get(member) or ""
@@ -163,21 +162,33 @@ def pod_status(new: Object, old: Object) -> Causes:
     return found
 
 
-def _transitions(field: str, status: Object, before: Object, policy: str) -> Causes:
+def _transitions(field: str, status: Object, before: Object, spec: Object) -> Causes:
     """A container that is not to run again stays terminated."""
     found: Causes = []
-    if policy == "Always":
+    policy = spec.get("restartPolicy") or "Always"
+    containers = {each["name"]: each for each in spec.get("containers") or []}
+    everybody = [*containers.values(), *(spec.get("initContainers") or [])]
+    if policy == "Always" or any(_restarts_all(each) for each in everybody):
         return found
     states = {c.get("name"): c.get("state") or {} for c in status.get(field) or []}
     for index, earlier in enumerate(before.get(field) or []):
         ended = (earlier.get("state") or {}).get("terminated")
-        if ended is None or (ended.get("exitCode") and policy == "OnFailure"):
+        own = containers.get(earlier.get("name")) or {}
+        may = own.get("restartPolicy") or policy
+        if ended is None or may == "Always" or own.get("restartPolicyRules"):
+            continue
+        if ended.get("exitCode") and may == "OnFailure":
             continue
         now = states.get(earlier.get("name"))
         if now is not None and now.get("terminated") is None:
             why = "may not be transitioned to non-terminated state"
             found.append(errors.forbidden_field(f"status.{field}[{index}].state", why))
     return found
+
+
+def _restarts_all(container: Object) -> bool:
+    rules = container.get("restartPolicyRules") or []
+    return any(rule.get("action") == "RestartAllContainers" for rule in rules)
 
 
 def deployment(new: Object, old: Object) -> Causes:

@@ -84,6 +84,17 @@ class LifecycleHandler(View, frozen=True, kw_only=True):
 class Lifecycle(View, frozen=True, kw_only=True):
     post_start: LifecycleHandler | None = None
     pre_stop: LifecycleHandler | None = None
+    stop_signal: str = ""
+
+
+class RestartExitCodes(View, frozen=True, kw_only=True):
+    operator: str
+    values: list[int] = []
+
+
+class RestartRule(View, frozen=True, kw_only=True):
+    action: str
+    exit_codes: RestartExitCodes | None = None
 
 
 class Capabilities(View, frozen=True, kw_only=True):
@@ -141,6 +152,7 @@ class Container(View, frozen=True, kw_only=True):
     stdin_once: bool = False
     tty: bool = False
     restart_policy: str = ""
+    restart_policy_rules: list[RestartRule] = []
 
 
 class EphemeralContainer(Container, frozen=True, kw_only=True):

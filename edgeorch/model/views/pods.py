@@ -113,6 +113,10 @@ class SchedulingGate(View, frozen=True, kw_only=True):
     name: str
 
 
+class PodOs(View, frozen=True, kw_only=True):
+    name: str = ""
+
+
 class PodSpec(View, frozen=True, kw_only=True):
     containers: list[Container] = []
     init_containers: list[Container] = []
@@ -150,6 +154,7 @@ class PodSpec(View, frozen=True, kw_only=True):
     resources: Resources | None = None
     """Of the pod as a whole (KEP-2837)."""
     priority: int = 0
+    os: PodOs | None = None
 
 
 class PodStatus(View, frozen=True, kw_only=True):

@@ -96,6 +96,9 @@ class Device:
         match action:
             case actions.EnsureSandbox():
                 self._set(sandbox=Sandbox(TOKEN + "2", "10.42.0.3"), torn_down=False)
+            case actions.RestartAll():
+                assert self.seen.sandbox is not None
+                self._set(sandbox=Sandbox(action.token, self.seen.sandbox.ip))
             case actions.MountVolumes():
                 self._set(volumes=action.version, torn_down=False)
             case actions.EnsureImage():

@@ -124,10 +124,11 @@ def test_no_terminal_phase_while_a_sidecar_runs() -> None:
     assert derive(pod, here)["phase"] == "Running"
 
 
-def test_a_pod_that_ends_is_not_ready_and_keeps_what_it_was() -> None:
+def test_a_pod_that_ends_is_ready_while_it_answers_and_keeps_what_it_was() -> None:
+    """EndpointSlices say that it is terminating, and whether it still serves."""
     pod = pods.pod(meta={"deletionTimestamp": NOW})
-    status = derive(pod, pods.seen(pods.container()))
-    assert conditions(status)["Ready"] == "False"
+    status = derive(pod, pods.seen(pods.container(), ending_since=1000.0))
+    assert conditions(status)["Ready"] == "True"
     last = derive(pod, pods.seen(pods.container(exit=pods.ended(0))), status)
     assert last["phase"] == "Succeeded"
     after = derive(pod, PodSeen(torn_down=True), last)

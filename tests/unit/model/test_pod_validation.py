@@ -393,3 +393,80 @@ PODS: list[Any] = [
 @pytest.mark.parametrize(("obj", "expected"), PODS)
 def test_pod(obj: Object, expected: list[str]) -> None:
     assert told(kinds.POD, obj) == expected
+
+
+_RULE = {"action": "Restart", "exitCodes": {"operator": "In", "values": [1]}}
+
+RESTARTS: list[Any] = [
+    pytest.param({"restartPolicy": "Never"}, [], id="own policy"),
+    pytest.param({"restartPolicy": "OnFailure", "restartPolicyRules": [_RULE]}, [], id="rules"),
+    pytest.param(
+        {"restartPolicy": "Sometimes"},
+        [
+            (
+                'restartPolicy: Unsupported value: "Sometimes": supported values: "Always",'
+                ' "Never", "OnFailure"'
+            )
+        ],
+        id="policy",
+    ),
+    pytest.param(
+        {"restartPolicyRules": [_RULE]},
+        ["restartPolicy: Required value: must specify restartPolicy when restart rules are used"],
+        id="rules alone",
+    ),
+    pytest.param(
+        {"restartPolicy": "Never", "restartPolicyRules": [{"action": "Restart"}]},
+        ["restartPolicyRules[0].exitCodes: Required value: must be specified"],
+        id="no exit codes",
+    ),
+    pytest.param(
+        {"restartPolicy": "Never", "restartPolicyRules": [
+            {"action": "DoNotRestart", "exitCodes": {"operator": "Equals", "values": [1] * 256}}
+        ]},
+        [
+            ('restartPolicyRules[0].action: Unsupported value: "DoNotRestart": supported values:'
+             ' "Restart", "RestartAllContainers"'),
+            ('restartPolicyRules[0].exitCodes.operator: Unsupported value: "Equals": supported'
+             ' values: "In", "NotIn"'),
+            "restartPolicyRules[0].exitCodes.values: Too many: 256: must have at most 255 items",
+        ],
+        id="all wrong",
+    ),
+    pytest.param(
+        {"restartPolicy": "Never", "restartPolicyRules": [_RULE] * 21},
+        ["restartPolicyRules: Too many: 21: must have at most 20 items"],
+        id="too many",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("fields", "expected"), RESTARTS)
+@pytest.mark.parametrize("field", ["containers", "initContainers"])
+def test_restart_rules(field: str, fields: Object, expected: list[str]) -> None:
+    odd = {"name": "odd", "image": "busybox", **fields}
+    found = told(kinds.POD, made.pod(**{field: [odd]}))
+
+    assert [line.removeprefix(f"spec.{field}[0].") for line in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("system", "signal", "expected"),
+    [
+        ("linux", "SIGUSR1", ""),
+        ("linux", "SIGRTMIN+3", ""),
+        ("windows", "SIGKILL", ""),
+        (None, "SIGUSR1", "Forbidden: may not be set for containers with empty `spec.os.name`"),
+        ("linux", "SIGNOT", 'Unsupported value: "SIGNOT": supported values: "SIGABRT", "SIGALRM"'),
+        ("windows", "SIGUSR1", 'Unsupported value: "SIGUSR1": supported values: "SIGKILL",'),
+    ],
+)
+def test_stop_signals(system: str | None, signal: str, expected: str) -> None:
+    container = {"name": "c", "image": "i", "lifecycle": {"stopSignal": signal}}
+    extra = {"os": {"name": system}} if system else {}
+    found = told(kinds.POD, made.pod(containers=[container], **extra))
+
+    assert [line.partition(": ")[0] for line in found] == (
+        ["spec.containers[0].lifecycle.stopSignal"] if expected else []
+    )
+    assert not expected or expected in found[0]

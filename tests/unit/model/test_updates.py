@@ -66,6 +66,32 @@ def test_pod_keeps_its_containers() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("fields", "again"),
+    [
+        pytest.param({}, False, id="the pod's policy"),
+        pytest.param({"restartPolicy": "Always"}, True, id="its own"),
+        pytest.param({"restartPolicy": "OnFailure"}, True, id="on failure"),
+        pytest.param(
+            {"restartPolicy": "Never", "restartPolicyRules": [
+                {"action": "Restart", "exitCodes": {"operator": "In", "values": [3]}}]},
+            True,
+            id="rules",
+        ),
+    ],
+)  # fmt: skip
+def test_what_has_ended_runs_again_only_where_it_may(fields: Object, again: bool) -> None:
+    old = made.pod(restartPolicy="Never", containers=[{"name": "c", "image": "i", **fields}])
+    ended = {"name": "c", "state": {"terminated": {"exitCode": 3}}}
+    old["status"]["containerStatuses"] = [ended]
+    running = [{"name": "c", "state": {"running": {}}}]
+    new = {**old, "status": {**old["status"], "containerStatuses": running}}
+
+    why = "Forbidden: may not be transitioned to non-terminated state"
+    refused = [] if again else [f"status.containerStatuses[0].state: {why}"]
+    assert told(kinds.POD, new, old, "status") == refused
+
+
 def test_deadline_only_shrinks() -> None:
     old = made.pod(activeDeadlineSeconds=60)
     path = "spec.activeDeadlineSeconds"
