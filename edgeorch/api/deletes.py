@@ -15,7 +15,7 @@ from edgeorch.api import (
     statuses,
 )
 from edgeorch.lib import json
-from edgeorch.model import errors
+from edgeorch.model import errors, kinds
 
 if TYPE_CHECKING:
     import datetime
@@ -30,13 +30,25 @@ if TYPE_CHECKING:
     from edgeorch.store.stored import Stored
 
 
+# Kinds of which a client gets the object as it last was, where others get a Status: as the
+# published OpenAPI types the answers, which generated clients decode by.
+_SHOWN_WHEN_GONE = frozenset(
+    kind.resource
+    for kind in (
+        kinds.POD, kinds.POD_TEMPLATE, kinds.SERVICE, kinds.SERVICE_ACCOUNT, kinds.RESOURCE_QUOTA,
+        kinds.PERSISTENT_VOLUME, kinds.PERSISTENT_VOLUME_CLAIM, kinds.STORAGE_CLASS,
+        kinds.CSI_DRIVER, kinds.CSI_NODE,
+    )
+)  # fmt: skip
+
+
 class Deletes:
     def __init__(self, objects: Objects, table: schema.Schema) -> None:
         self._objects = objects
         self._table = table
 
     async def one(self, call: Call, target: Target, now: datetime.datetime) -> web.StreamResponse:
-        """Status when the object is gone, the object while it is on its way out."""
+        """The object while it is on its way out; when it is gone a Status, or the object too."""
         shape = negotiation.choose(call.header("Accept"))
         include = rendering.included(call)
         asked, dry_run = options.deletion(call, await bodies.optional(call, self._table))
@@ -44,7 +56,7 @@ class Deletes:
         deletion = await self._objects.delete(
             target.kind.resource, *target.key, asked, dry_run=dry_run
         )
-        if deletion.gone:
+        if deletion.gone and target.kind.resource not in _SHOWN_WHEN_GONE:
             return await responses.obj(call, _gone(target, deletion.stored), media=shape.media)
         body = rendering.one(target.kind, deletion.stored.raw, shape, include, now)
         code = 202 if only_if_cascading else 200
