@@ -22,6 +22,7 @@ from edgeorch.agent import settings as agent_settings
 from edgeorch.agent.volumes import folders as volume_folders
 from edgeorch.api import auth, certs, health, kubeconfig, ports, server, service_tokens
 from edgeorch.controllers import (
+    account_admission,
     assembly,
     device_services,
     endpoint_slices,
@@ -99,6 +100,7 @@ class Device:
             objects, self._network, config.node_name, self._endpoints_settled, self._pool
         )
         self._dns = self._build_dns()
+        self._service_tokens = self._build_service_tokens()
         self._containerd = containerd_client.Client(
             config.containerd.address, config.containerd.namespace
         )
@@ -157,6 +159,7 @@ class Device:
                 log_max_files=config.pods.log_max_files,
             ),
             withdrawal=self._proxy,
+            tokens=self._service_tokens,
         )
 
     def _build_puller(self) -> registry_puller.RegistryPuller:
@@ -211,7 +214,9 @@ class Device:
             schema.load(),
             listen,
             clock=self._clock,
-            authenticator=await self._authenticator(tokens),
+            authenticator=auth.Authenticator(
+                auth.load_tokens(tokens), self._clock, self._service_tokens
+            ),
             logs=self._agent.logs,
             streams=self._build_streams(),
             meter=self._build_meter(),
@@ -220,14 +225,11 @@ class Device:
             metrics=self._metrics,
         )
 
-    async def _authenticator(self, tokens: pathlib.Path) -> auth.Authenticator:
-        """With the key that signs service accounts' tokens, made at the first start."""
-        key = await asyncio.to_thread(
-            files.ensure_secret, self._data_dir / "service-account.key", service_tokens.KEY_BYTES
-        )
-        boot = await asyncio.to_thread(_BOOT_ID.read_text)
-        issuer = service_tokens.ServiceTokens(self._objects, key, self._clock, boot.strip())
-        return auth.Authenticator(auth.load_tokens(tokens), self._clock, issuer)
+    def _build_service_tokens(self) -> service_tokens.ServiceTokens:
+        """With the key that signs them, made at the first start."""
+        key = files.ensure_secret(self._data_dir / "service-account.key", service_tokens.KEY_BYTES)
+        boot = _BOOT_ID.read_text().strip()
+        return service_tokens.ServiceTokens(self._objects, key, self._clock, boot)
 
     def _build_meter(self) -> stats.Stats:
         return stats.Stats(self._objects, self._config.cgroup_root, self._clock)
@@ -303,6 +305,8 @@ class Device:
         resource = kinds.SERVICE.resource
         self._allocator.load(stored.decode() for stored in self._objects.list(resource).items)
         self._objects.allocate_with(resource, self._allocator)
+        accounts = account_admission.AccountAdmission(self._objects)
+        self._objects.admit_with(kinds.POD.resource, accounts)
 
     def _addresses_changed(self, found: addresses.NodeAddresses) -> None:
         self._services.move(device_services.API, found.internal)

@@ -77,6 +77,7 @@ class Agent:
         clock: clocks.Clock,
         settings: Settings,
         withdrawal: ports.Withdrawal | None = None,
+        tokens: ports.Tokens | None = None,
     ) -> None:
         self._objects = objects
         self._containerd = containerd
@@ -108,7 +109,7 @@ class Agent:
             clock,
             self._facts.boot_id,
         )
-        self._shop = self._make_shop(events, puller, clock, withdrawal, self.execs)
+        self._shop = self._make_shop(events, puller, clock, withdrawal, tokens, self.execs)
         self._node_events = events.recorder("kubelet", on_node=True)
         self._collector = image_gc.ImageCollector(
             objects,
@@ -149,6 +150,7 @@ class Agent:
         puller: ports.Puller | None,
         clock: clocks.Clock,
         withdrawal: ports.Withdrawal | None,
+        tokens: ports.Tokens | None,
         commands: execs.Execs,
     ) -> executor.Workshop:
         settings, network = self._settings, self._network
@@ -158,7 +160,7 @@ class Agent:
             machine.Cgroups(self._facts),
             pause.Pauses(self._facts.architecture),
         )
-        shelf = volumes.Volumes(self._objects, settings)
+        shelf = volumes.Volumes(self._objects, settings, volumes.Tokens(tokens, clock))
         root_files = rootfs.RootFiles(self._containerd, snapshotter=settings.snapshotter)
         return executor.Workshop(
             objects=self._objects,

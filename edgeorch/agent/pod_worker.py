@@ -149,7 +149,10 @@ class PodWorker:
         decided = pod_plan.plan(pod, seen, now, self._policy)
         self._call_off(decided.actions)
         self._begin(decided.actions, group)
-        self._set_timer(decided.wake_at, now)
+        # What is due by now is in the plan.
+        moments = (decided.wake_at, self._shop.volumes.wake_at(pod.metadata.uid))
+        later = [at for at in moments if at is not None and at > now]
+        self._set_timer(min(later, default=None), now)
         if not self._memory.gone:
             await self._status.write(pod, seen)
         self.told.set()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from edgeorch.core import pod_bandwidth
     from edgeorch.lib import disk
+    from edgeorch.model import views
     from edgeorch.net import addresses
     from edgeorch.net import network as networks
     from edgeorch.runtime import containers as records
@@ -121,6 +122,13 @@ class Withdrawal(Protocol):
     """Given by the proxy: says when a pod gets no new connections through any Service."""
 
     async def withdrawn(self, uid: str, ip: str) -> None: ...
+
+
+class Tokens(Protocol):
+    """Given by the API server's side, which also knows them again."""
+
+    def for_pod(self, pod: views.Pod, audience: str, seconds: int) -> str:
+        """A token of the pod's account, bound to the pod. Raises StatusError."""
 
 
 class Output(Protocol):

@@ -1,8 +1,12 @@
 """Tokens of service accounts: issued by TokenRequest, accepted as bearer tokens.
 
+Pods get theirs mounted (`for_pod`), Secrets of type service-account-token written (`for_secret`).
+
 JSON web tokens (RFC 7519) with Kubernetes' claims, signed with HMAC-SHA256 by a key of the
-device's own: who issues is who verifies, so nobody needs a public key. A token lives as long as
-its account, and the pod it is bound to, do; deleting those revokes it.
+device's own: who issues is who verifies, so nobody needs a public key.
+
+A token lives as long as its account, and the pod or Secret it is bound to, do; deleting those
+revokes it.
 
 The clock of a device may be wrong at boot and jump later, so a token's life is counted by
 CLOCK_BOOTTIME while the device is up (claims `edgeorch.boot`). After a reboot the wall clock has to
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgeorch.lib import clock as clocks
+    from edgeorch.model import views
     from edgeorch.model.kinds import Object
     from edgeorch.store.objects import Objects
 
@@ -35,6 +40,10 @@ AUDIENCE = "https://kubernetes.default.svc"
 """Both the issuer and the API's own audience."""
 AUDIENCES = (AUDIENCE, "https://kubernetes.default.svc.cluster.local")
 KEY_BYTES = 32
+MOUNTED_SECONDS = 3607
+"""The odd life that admission asks for; its tokens are renewed by then, but go on for a year, for
+programs that read the file only once (Kubernetes' service-account-extend-token-expiration)."""
+_YEAR = 365 * 24 * 3600
 _CLAIM = "kubernetes.io"
 _CREDENTIAL = "authentication.kubernetes.io/credential-id"
 _POD = "authentication.kubernetes.io/pod-"
@@ -55,30 +64,55 @@ class ServiceTokens:
         self, account: Object, audiences: Sequence[str], seconds: int, pod: Object | None = None
     ) -> tuple[str, datetime.datetime]:
         """The token and when it expires."""
+        expires = self._clock.now() + datetime.timedelta(seconds=seconds)
+        return self._signed(account, audiences, seconds, pod=pod), expires
+
+    def for_pod(self, pod: views.Pod, audience: str, seconds: int) -> str:
+        """For a volume of the pod; an empty audience is the API's. Raises StatusError without the
+        account."""
+        meta, name = pod.metadata, pod.spec.service_account_name
+        account = self._objects.get(kinds.SERVICE_ACCOUNT.resource, meta.namespace, name).decode()
+        if seconds == MOUNTED_SECONDS and not audience:
+            seconds = _YEAR
+        bound = {"metadata": {"name": meta.name, "uid": meta.uid}}
+        return self._signed(account, [audience or AUDIENCE], seconds, pod=bound)
+
+    def for_secret(self, account: Object, secret: Object) -> str:
+        """One that does not expire, as long as the Secret holds it."""
+        return self._signed(account, [AUDIENCE], None, secret=secret)
+
+    def _signed(
+        self,
+        account: Object,
+        audiences: Sequence[str],
+        seconds: int | None,
+        **bound_to: Object | None,
+    ) -> str:
         meta = account["metadata"]
-        now = self._clock.now()
-        expires = now + datetime.timedelta(seconds=seconds)
+        now = int(self._clock.now().timestamp())
         bound: Object = {
             "namespace": meta["namespace"],
             "serviceaccount": {"name": meta["name"], "uid": meta["uid"]},
         }
-        if pod is not None:
-            about = pod["metadata"]
-            bound["pod"] = {"name": about["name"], "uid": about["uid"]}
+        for kind, obj in bound_to.items():
+            if obj is not None:
+                bound[kind] = {key: obj["metadata"][key] for key in ("name", "uid")}
         claims: Object = {
             "aud": list(audiences),
-            "exp": int(expires.timestamp()),
-            "iat": int(now.timestamp()),
+            "iat": now,
             "iss": AUDIENCE,
             "jti": str(uuid.uuid4()),
             _CLAIM: bound,
-            "nbf": int(now.timestamp()),
+            "nbf": now,
             "sub": f"system:serviceaccount:{meta['namespace']}:{meta['name']}",
-            "edgeorch": {"boot": self._boot, "until": self._clock.monotonic() + seconds},
+            "edgeorch": {"boot": self._boot},
         }
+        if seconds is not None:
+            claims["exp"] = now + seconds
+            claims["edgeorch"]["until"] = self._clock.monotonic() + seconds
         head = {"alg": "HS256", "kid": self._kid}
         signed = f"{_text(json.encode(head))}.{_text(json.encode(claims))}"
-        return f"{signed}.{_text(self._signature(signed))}", expires
+        return f"{signed}.{_text(self._signature(signed))}"
 
     def identify(self, token: str, audiences: Sequence[str] = AUDIENCES) -> auth.User | None:
         """Whose token it is; None for one that is not ours, has run out or was revoked."""
@@ -90,6 +124,9 @@ class ServiceTokens:
         if not self._is_there(kinds.SERVICE_ACCOUNT, namespace, account):
             return None
         if pod is not None and not self._is_there(kinds.POD, namespace, pod):
+            return None
+        secret = bound.get("secret")
+        if secret is not None and not self._is_there(kinds.SECRET, namespace, secret):
             return None
         extra = [(_CREDENTIAL, (f"JTI={claims['jti']}",))]
         if pod is not None:
@@ -119,6 +156,8 @@ class ServiceTokens:
 
     def _expired(self, claims: Object) -> bool:
         own = claims["edgeorch"]
+        if "exp" not in claims:
+            return False
         if own["boot"] == self._boot:
             return bool(self._clock.monotonic() > own["until"] + _SKEW)
         now = self._clock.now().timestamp()

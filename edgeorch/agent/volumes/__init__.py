@@ -7,5 +7,6 @@ down; what a volume made of objects holds is said by `payloads`, how it gets the
 
 from edgeorch.agent.volumes.errors import VolumeError
 from edgeorch.agent.volumes.shelf import Volumes
+from edgeorch.agent.volumes.tokens import Tokens
 
-__all__ = ["VolumeError", "Volumes"]
+__all__ = ["Tokens", "VolumeError", "Volumes"]

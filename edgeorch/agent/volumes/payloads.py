@@ -13,14 +13,16 @@ from edgeorch.core import env
 from edgeorch.model import views
 
 if TYPE_CHECKING:
+    from edgeorch.agent.volumes.tokens import Tokens
     from edgeorch.store.objects import Objects
 
 _MODE = 0o644
 
 
 class Payloads:
-    def __init__(self, objects: Objects) -> None:
+    def __init__(self, objects: Objects, tokens: Tokens) -> None:
         self._objects = objects
+        self._tokens = tokens
 
     def files(self, pod: views.Pod, volume: Mapping[str, Any], facts: env.Facts) -> Files | None:
         """What the volume holds; None when it is not of a kind made from objects.
@@ -34,16 +36,20 @@ class Payloads:
         given = source.get("defaultMode")
         mode = _MODE if given is None else given
         if kind == "projected":
-            return self._projected(pod, source, mode, facts)
+            return self._projected(pod, volume["name"], source, mode, facts)
         return self._of_source(pod, kind, source, mode, facts)
 
     def _projected(
-        self, pod: views.Pod, source: Mapping[str, Any], mode: int, facts: env.Facts
+        self, pod: views.Pod, name: str, source: Mapping[str, Any], mode: int, facts: env.Facts
     ) -> Files:
         files: Files = {}
         for part in source.get("sources") or []:
             kind = next((key for key, value in part.items() if value is not None), "nothing")
-            files |= self._of_source(pod, kind, part.get(kind) or {}, mode, facts)
+            if kind == "serviceAccountToken":
+                token = part[kind]
+                files[token["path"]] = self._tokens.file(pod, name, token, mode)
+            else:
+                files |= self._of_source(pod, kind, part.get(kind) or {}, mode, facts)
         return files
 
     def _of_source(

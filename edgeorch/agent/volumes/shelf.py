@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgeorch.agent import linux
-from edgeorch.agent.volumes import atomic, host_paths, payloads, sources
+from edgeorch.agent.volumes import atomic, host_paths, payloads, sources, tokens
 from edgeorch.agent.volumes.errors import VolumeError
 from edgeorch.core import env, oci_spec
 from edgeorch.lib import json, quantity
@@ -28,10 +28,11 @@ if TYPE_CHECKING:
 
 
 class Volumes:
-    def __init__(self, objects: Objects, settings: Settings) -> None:
+    def __init__(self, objects: Objects, settings: Settings, service_tokens: tokens.Tokens) -> None:
         self._objects = objects
         self._settings = settings
-        self._payloads = payloads.Payloads(objects)
+        self._tokens = service_tokens
+        self._payloads = payloads.Payloads(objects, service_tokens)
 
     # --- where ----------------------------------------------------------------------------------
 
@@ -74,7 +75,7 @@ class Volumes:
 
     def version(self, pod: views.Pod) -> str:
         """Changes whenever setting up again would give something else."""
-        parts: list[Any] = []
+        parts: list[Any] = self._tokens.version(pod)
         for volume in pod.spec.volumes:
             for resource, name in sources.of_volume(volume):
                 stored = self._objects.find(resource, pod.metadata.namespace, name)
@@ -82,6 +83,10 @@ class Volumes:
             if sources.kind_of(volume) in ("downwardAPI", "projected"):
                 parts.append((pod.metadata.labels, pod.metadata.annotations))
         return hashlib.sha256(json.canonical(parts)).hexdigest()[:16]
+
+    def wake_at(self, uid: str) -> float | None:
+        """When the version changes by itself, on the clock of decisions."""
+        return self._tokens.wake_at(uid)
 
     def lookup(self, namespace: str) -> env.Lookup:
         def find(resource: str, name: str) -> views.DataObject | None:
@@ -104,6 +109,7 @@ class Volumes:
 
     async def remove(self, uid: str) -> None:
         """Everything under both directories but the sandbox's own files. Raises OSError."""
+        self._tokens.forget(uid)
         await asyncio.to_thread(self._remove, uid)
 
     def uids(self) -> set[str]:
