@@ -15,6 +15,7 @@ or starts a new one, so either order of create-new and delete-old works.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import datetime
 import logging
@@ -39,6 +40,8 @@ RUNTIME = "io.containerd.runc.v2"
 SPEC_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/Spec"
 OWNER_LABEL = "edgeorch.io/container"  # on a snapshot: the container it belongs to
 SIGKILL = 9
+_SHIM_ENDING = ("failed to start shim", "ttrpc: closed")
+_SHIM_TRIES, _SHIM_PAUSE = 4, 0.05
 
 Keys = list[str]  # `list` is a method of the class below
 Status = Literal["created", "running", "stopped", "paused", "unknown"]
@@ -183,7 +186,7 @@ class Containers:
             terminal=io.terminal,
             options=self._options,
         )
-        created = await self._client.call(services.tasks.Create, request)
+        created = await self._create_task(request)
         try:
             await self._client.call(
                 services.tasks.Start, tasks_pb2.StartRequest(container_id=container_id)
@@ -193,6 +196,20 @@ class Containers:
                 await self.delete_task(container_id, force=True)
             raise
         return created.pid
+
+    async def _create_task(
+        self, request: tasks_pb2.CreateTaskRequest
+    ) -> tasks_pb2.CreateTaskResponse:
+        """The shim of a pod ends with its last task; who meets it in its last moment asks again."""
+        for _ in range(_SHIM_TRIES):
+            try:
+                return await self._client.call(self._client.services.tasks.Create, request)
+            except errors.ContainerdError as error:
+                if not any(told in str(error) for told in _SHIM_ENDING):
+                    raise
+                log.info("The shim for %s was just ending: %s", request.container_id, error)
+                await asyncio.sleep(_SHIM_PAUSE)
+        return await self._client.call(self._client.services.tasks.Create, request)
 
     async def kill(self, container_id: str, signal: int, *, all_processes: bool = False) -> None:
         """A task that is gone already is what was wanted."""
