@@ -32,6 +32,7 @@ from edgeorch.agent import (
     preload,
     sandboxes,
     status,
+    tidying,
     users,
     voice,
     volumes,
@@ -142,7 +143,14 @@ class Agent:
         self.logs = logs.PodLogs(self.output, self.observer, self._shop.maker.log_path, clock)
         self.observer.on_change = self._container_changed
         self.observer.on_image = self._image_changed
-        self.observer.on_health = self._node.look
+        self.observer.on_health = self._health_changed
+        self._tidier = tidying.Tidier(
+            self.observer,
+            self._containers,
+            self._collector,
+            fifos,
+        )
+        self.observer.on_listed = self._tidier.look
 
     def _make_shop(
         self,
@@ -161,7 +169,9 @@ class Agent:
             pause.Pauses(self._facts.architecture),
         )
         shelf = volumes.Volumes(self._objects, settings, volumes.Tokens(tokens, clock))
-        root_files = rootfs.RootFiles(self._containerd, snapshotter=settings.snapshotter)
+        root_files = rootfs.RootFiles(
+            self._containerd, self._containers, snapshotter=settings.snapshotter
+        )
         return executor.Workshop(
             objects=self._objects,
             containers=self._containers,
@@ -256,6 +266,7 @@ class Agent:
                 await self._tidy_runtime()
                 if self._preloader is not None:
                     group.create_task(tasks.supervise("preload", self._preloader.run))
+                group.create_task(tasks.supervise("tidier", self._tidier.run))
                 group.create_task(tasks.supervise("pods", self._follow_pods))
                 group.create_task(tasks.supervise("image gc", self._collector.run))
                 group.create_task(tasks.supervise("local storage", self._storage.run))
@@ -270,12 +281,12 @@ class Agent:
             self._workers.clear()
 
     async def _tidy_runtime(self) -> None:
-        """Before any worker begins: what a crash left half-made. It may wait for the next start."""
+        """Before any worker begins: what a crash left half-made."""
         try:
             self._node.set_runtime_version(await self._containerd.health())
-            await self._containers.remove_orphans()
+            await self._tidier.tidy()
         except errors.ContainerdError as error:
-            log.warning("Cannot look for left-over snapshots: %s", error)
+            log.warning("Cannot look for what a former process left: %s", error)
 
     async def _follow_pods(self) -> None:
         while True:
@@ -369,8 +380,16 @@ class Agent:
                 await asyncio.sleep(tasks.RESTARTS.delay(failures))
                 failures += 1
         self._workers.pop(uid, None)
+        self._tidier.look()
 
     # --- what wakes workers ---------------------------------------------------------------------
+
+    def _health_changed(self) -> None:
+        """What failed for want of containerd need not wait any longer once it is back."""
+        self._node.look()
+        if self.observer.health() is None:
+            for worker in self._workers.values():
+                worker.retry("")
 
     def _container_changed(self, uid: str) -> None:
         worker = self._workers.get(uid)

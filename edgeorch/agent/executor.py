@@ -224,20 +224,25 @@ class Executor:
         path = shop.maker.log_path(self.pod.metadata, spec.name, container.attempt)
         io = await shop.output.attach(action.id, path, terminal=spec.tty, stdin=spec.stdin)
         say = shop.voice.container(self.pod, action.name, kind)
-        try:
-            pid = await shop.containers.start(action.id, io)
-        except (errors.Unavailable, errors.NotFound):
-            raise
-        except errors.AlreadyExists:
-            await shop.containers.delete_task(action.id, force=True)
-            raise
-        except errors.ContainerdError as error:
-            told = f"failed to create containerd task: {error}"
-            await self._could_not_start(action.id, told)
-            say("Warning", "Failed", f"Error: {told}")
-            raise StartFailed(told) from error
-        at, shown = shop.clock.monotonic(), clocks.rfc3339(shop.clock.now())
-        shop.observer.running(action.id, pid, at, shown)
+        with shop.observer.starting(action.id):
+            try:
+                pid = await shop.containers.start(action.id, io)
+            except (errors.Unavailable, errors.DeadlineExceeded):
+                raise  # whether it has started shows in containerd's list, or at the next try
+            except errors.NotFound:
+                # Its record or its snapshot is gone: made again, it can be started.
+                await self._remove(action.id)
+                raise
+            except errors.AlreadyExists:
+                await shop.containers.delete_task(action.id, force=True)
+                raise
+            except errors.ContainerdError as error:
+                told = f"failed to create containerd task: {error}"
+                await self._could_not_start(action.id, told)
+                say("Warning", "Failed", f"Error: {told}")
+                raise StartFailed(told) from error
+            at, shown = shop.clock.monotonic(), clocks.rfc3339(shop.clock.now())
+            shop.observer.running(action.id, pid, at, shown)
         say("Normal", "Started", f"Started container {action.name}")
         text = container_labels.encode_started(at, shown)
         # The word of an ended or removed container comes too late and is not needed.

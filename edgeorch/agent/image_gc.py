@@ -126,8 +126,8 @@ class ImageCollector:
     async def collect(self) -> None:
         """Once. Raises ContainerdError."""
         found = self._seen(await self._store.list())
+        await self.drop_leases()
         wanted = self.wanted()
-        await self._drop_leases(wanted)
         running = {record.image for record in await self._containers.list()}
         self._run_last(running)
         await self._make_room(found, wanted | running | self.given() | self.pulling())
@@ -213,10 +213,14 @@ class ImageCollector:
             for image in found
         ]
 
-    async def _drop_leases(self, wanted: set[str]) -> None:
+    async def drop_leases(self) -> None:
+        """Let go of what has arrived of images that nobody wants. Raises ContainerdError."""
+        held = await self._leases.list()
+        if not held:
+            return
         now = self._clock.now()
-        busy = self.pulling()
-        for lease in await self._leases.list():
+        wanted, busy = self.wanted(), self.pulling()
+        for lease in held:
             about = lease.labels.get(leases.ABOUT, "")
             if lease.id.startswith(pulling.LEASE_PREFIX):
                 needed = about in wanted or about in busy

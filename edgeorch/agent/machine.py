@@ -7,12 +7,15 @@ those of containers below them). Sources: proc(5), cgroups(7), cgroup-v2.rst.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pathlib
 import platform
+import signal
 import socket
 import stat
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -34,6 +37,7 @@ _CAPABILITIES = (
     "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP", "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG",
     "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF", "CHECKPOINT_RESTORE",
 )  # fmt: skip
+_REMOVE_SECONDS = 5.0
 _SYS_RESOURCE = 24
 _CREDENTIALS = "3i"
 """struct ucred: pid, uid, gid."""
@@ -208,17 +212,15 @@ class Cgroups:
                 folder.rmdir()
 
     def remove(self, path: str) -> None:
-        """A cgroup that still holds processes stays; its time comes with the next attempt."""
+        """End whatever still runs in it. Raises OSError when that does not go away. Blocks."""
         relative = path.lstrip("/")
         roots = [_CGROUP] if self._v2 else [*_CGROUP.iterdir()]
-        for root in roots:
-            folder = root / relative
-            if not folder.is_dir():
-                continue
-            children = [entry for entry in folder.iterdir() if entry.is_dir()]
-            for leaf in [*children, folder]:
-                with contextlib.suppress(OSError):
-                    leaf.rmdir()
+        deadline = time.monotonic() + _REMOVE_SECONDS
+        for folder in [root / relative for root in roots]:
+            while _is_left(folder):
+                if time.monotonic() > deadline:
+                    raise OSError(errno.EBUSY, "something in the cgroup does not end", str(folder))
+                time.sleep(0.01)
 
     def _make_v2(self, path: str, limits: cgroups.Limits) -> None:
         folder = _CGROUP
@@ -255,6 +257,21 @@ class Cgroups:
         _set(cpu / "cpu.cfs_period_us", str(cgroups.PERIOD_US))
         _set(cpu / "cpu.cfs_quota_us", str(quota))
         _set(_CGROUP / "memory" / relative / "memory.limit_in_bytes", str(memory))
+
+
+def _is_left(folder: pathlib.Path) -> bool:
+    """Remove a cgroup with all below it, if nothing runs there; what does is killed."""
+    for top, _, _ in os.walk(folder, topdown=False):
+        with contextlib.suppress(FileNotFoundError):
+            try:
+                os.rmdir(top)
+            except OSError as error:
+                if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
+                    raise
+                for pid in _text(pathlib.Path(top) / "cgroup.procs").split():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(int(pid), signal.SIGKILL)
+    return folder.is_dir()
 
 
 def _set(path: pathlib.Path, value: str) -> None:

@@ -12,10 +12,11 @@ Same roles as the kubelet's pod lifecycle event generator (pleg/generic.go).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -69,12 +70,14 @@ class Observer:
         self._known: dict[str, _Known] = {}
         self._by_pod: dict[str, set[str]] = {}
         self._oom: set[str] = set()
+        self._starting: set[str] = set()
         self._touched: set[str] | None = None
         """What has changed since the list under way began."""
         self._trouble: str | None = "containerd has not been asked yet"
         self.listed = asyncio.Event()
         self.on_change: Callable[[str], None] = lambda uid: None
         self.on_health: Callable[[], None] = lambda: None
+        self.on_listed: Callable[[], None] = lambda: None
         self.on_image: Callable[[str], None] = lambda name: None
 
     def health(self) -> str | None:
@@ -110,6 +113,15 @@ class Observer:
 
     def created(self, container_id: str, labels: dict[str, str]) -> None:
         self._put(container_id, labels, container_labels.decode(container_id, labels, self._boot))
+
+    @contextlib.contextmanager
+    def starting(self, container_id: str) -> Iterator[None]:
+        """The answer to its start is awaited: its end may come before that."""
+        self._starting.add(container_id)
+        try:
+            yield
+        finally:
+            self._starting.discard(container_id)
 
     def running(self, container_id: str, pid: int, at: float, shown: str) -> None:
         known = self._known.get(container_id)
@@ -176,6 +188,9 @@ class Observer:
         known = self._known.get(container_id)
         if known is None or known.container.state is State.ENDED:
             return
+        if known.container.state is State.CREATED and container_id not in self._starting:
+            # It never ran: what a start left that a death broke off has been cleared away.
+            return
         ended = await self._ended(known, code, at, self._clock.monotonic())
         latest = self.container(container_id)
         if latest is not None:
@@ -223,6 +238,7 @@ class Observer:
         finally:
             self._touched = None
         self.listed.set()
+        self.on_listed()
         await self._stamp_started(listed)
 
     def _merge(self, adopted: dict[str, _Known]) -> None:
@@ -249,6 +265,9 @@ class Observer:
             )
         known = _Known(identity, labels, container)
         task = record.task
+        if task is None and container.exit is None and self._was_running(before, labels):
+            # The list leaves out what did not answer in time; asked by name, containerd knows.
+            task = await self._containers.task(record.id)
         if task is not None and task.status in ("running", "paused", "unknown"):
             known.container = self._as_running(container, task.pid)
         elif task is not None and task.status == "stopped":

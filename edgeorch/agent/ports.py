@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 class Containers(Protocol):
     async def list(self, *filters: str) -> ContainerRecords: ...
 
+    async def task(self, container_id: str) -> records.TaskState | None: ...
+
     async def create(
         self,
         container_id: str,

@@ -60,6 +60,8 @@ class RegistryPuller:
         )
         try:
             await self._puller.pull(source, progress)
+        except errors.Unavailable:
+            raise  # says nothing about the registry: the pull goes on when containerd is back
         except pull.Unreachable as error:
             raise ports.PullError(str(error), unreachable=True) from error
         except (pull.PullError, errors.ContainerdError) as error:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
-from edgeorch.core import pod_status
+from edgeorch.core import pod_phase, pod_status
 from edgeorch.lib import clock as clocks
 from edgeorch.model import errors, kinds
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from edgeorch.model import views
     from edgeorch.model.kinds import Object
     from edgeorch.store.objects import Objects
+
+log = logging.getLogger(__name__)
 
 
 class _Replaced(Exception):
@@ -42,6 +45,10 @@ class StatusWriter:
             crash_loop=self._crash_loop,
         )
 
+        # The end of a pod is counted by others (a Job) and leaves no other trace for long.
+        phase = pod_phase.phase(pod, seen, around.monotonic)
+        durable = durable or (phase in ("Succeeded", "Failed") and not pod.terminal)
+
         def change(obj: Object) -> Object:
             if obj["metadata"]["uid"] != pod.metadata.uid:
                 raise _Replaced
@@ -61,6 +68,7 @@ class StatusWriter:
         except _Replaced:
             return
         except errors.StatusError as error:
-            # Gone, or changed meanwhile: the watch says so and the worker decides anew.
+            # Gone, or changed meanwhile: the watch says so and the worker decides anew. What the
+            # store refuses must not keep the pod from being worked on.
             if error.code not in (404, 409):
-                raise
+                log.error("Cannot write the status of %s/%s: %s", meta.namespace, meta.name, error)

@@ -120,7 +120,8 @@ def _container_status(
 ) -> Object:
     latest = seen.latest(spec.name)
     stays = bool(pod.metadata.deletion_timestamp) or pod.terminal or kind is Kind.EPHEMERAL
-    if latest is None and before is not None and stays and "terminated" in before["state"]:
+    never_ran = latest is None or latest.state is State.CREATED
+    if never_ran and before is not None and stays and "terminated" in before["state"]:
         return before
     entry: Object = {
         "name": spec.name,

@@ -19,13 +19,13 @@ import asyncio
 import contextlib
 import datetime
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from google.protobuf import any_pb2, field_mask_pb2
 
-from edgeorch.runtime import client, errors, stamps, stdio
+from edgeorch.runtime import client, errors, shims, stamps, stdio
 from edgeorch.runtime.pb import (
     containers_pb2,
     runc_options_pb2,
@@ -93,6 +93,11 @@ class Containers:
         self._snapshotter = snapshotter
         self._runtime = runtime
         self._options = _packed(runc_options_pb2.Options(systemd_cgroup=systemd_cgroup))
+        self._making: set[str] = set()
+        self._begun: set[str] = set()
+        """Snapshots made or being made since the look for orphans under way began."""
+        self._orphans = asyncio.Lock()
+        self.shims = shims.Shims(containerd)
 
     async def list(self, *filters: str) -> list[ContainerRecord]:
         """All containers, or those that match one of containerd's filters (`labels."x"==y`)."""
@@ -146,7 +151,6 @@ class Containers:
         Raises NotFound when the image is not unpacked, AlreadyExists when the id is taken.
         """
         key = snapshot_key or container_id
-        await self._prepare(key, chain_id, container_id)
         container = containers_pb2.Container(
             id=container_id,
             image=image,
@@ -156,6 +160,22 @@ class Containers:
             snapshotter=self._snapshotter,
             snapshot_key=key,
         )
+        async with self.making(key):
+            await self._prepare(key, chain_id, container_id)
+            await self._record(container, key)
+
+    @contextlib.asynccontextmanager
+    async def making(self, key: str) -> AsyncIterator[None]:
+        """That snapshot has no record yet and is no orphan."""
+        async with self._orphans:
+            self._making.add(key)
+            self._begun.add(key)
+        try:
+            yield
+        finally:
+            self._making.discard(key)
+
+    async def _record(self, container: containers_pb2.Container, key: str) -> None:
         try:
             await self._client.call(
                 self._client.services.containers.Create,
@@ -186,14 +206,19 @@ class Containers:
             terminal=io.terminal,
             options=self._options,
         )
+        with self.shims.starting(container_id):
+            return await self._create_and_start(request)
+
+    async def _create_and_start(self, request: tasks_pb2.CreateTaskRequest) -> int:
+        services = self._client.services
         created = await self._create_task(request)
         try:
             await self._client.call(
-                services.tasks.Start, tasks_pb2.StartRequest(container_id=container_id)
+                services.tasks.Start, tasks_pb2.StartRequest(container_id=request.container_id)
             )
         except errors.ContainerdError:
             with contextlib.suppress(errors.ContainerdError):
-                await self.delete_task(container_id, force=True)
+                await self.delete_task(request.container_id, force=True)
             raise
         return created.pid
 
@@ -205,6 +230,9 @@ class Containers:
             try:
                 return await self._client.call(self._client.services.tasks.Create, request)
             except errors.ContainerdError as error:
+                # A run that died in the midst of a start leaves its bundle in the way.
+                if await self.shims.end_taken(str(error), request.container_id):
+                    continue
                 if not any(told in str(error) for told in _SHIM_ENDING):
                     raise
                 log.info("The shim for %s was just ending: %s", request.container_id, error)
@@ -274,17 +302,32 @@ class Containers:
         await self._client.call(self._client.services.containers.Update, request)
 
     async def remove_orphans(self) -> Keys:
-        """Remove snapshots of ours whose container has no record; their keys. Only at start."""
+        """Remove tasks and snapshots of ours whose container has no record; their keys.
+
+        What a call left behind that broke off when containerd or this process ended.
+        """
         services = self._client.services
+        self._begun = set(self._making)
+        tasks = await self._client.call(services.tasks.List, tasks_pb2.ListTasksRequest())
         orphans = await self._owned_snapshots()
         found = await self._client.call(
             services.containers.List, containers_pb2.ListContainersRequest()
         )
+        recorded = {container.id for container in found.containers}
         for container in found.containers:
             orphans.pop(container.snapshot_key, None)
-        for key in orphans:
-            await self._remove_snapshot(self._snapshotter, key)
-        return sorted(orphans)
+        removed = []
+        for process in tasks.tasks:
+            if process.id not in recorded:
+                await self.delete_task(process.id, force=True)
+                removed.append(process.id)
+        for key in sorted(orphans):
+            # Held by one removal at a time: whoever begins to make that very key waits for it.
+            async with self._orphans:
+                if key not in self._begun:
+                    await self._remove_snapshot(self._snapshotter, key)
+                    removed.append(key)
+        return removed
 
     async def _owned_snapshots(self) -> dict[str, str]:
         """Key → container id."""

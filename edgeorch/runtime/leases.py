@@ -48,14 +48,14 @@ class Leases:
         stopped, in this process or the next; holding the same id again takes it up. `about` is what
         it is held for, in a label.
         """
-        await self._create(lease, about)
+        await self.create(lease, about)
         try:
             yield self._client.leased(lease)
         except BaseException:
             if not keep_on_error:
-                await self._drop(lease)
+                await self.drop(lease)
             raise
-        await self._drop(lease)
+        await self.drop(lease)
 
     async def list(self) -> list[Lease]:
         """Ours, by id."""
@@ -78,7 +78,8 @@ class Leases:
                 deadline=COLLECT_TIMEOUT,
             )
 
-    async def _create(self, lease: str, about: str) -> None:
+    async def create(self, lease: str, about: str = "") -> None:
+        """One that is there is taken up."""
         labels = {LABEL: "true", OWNER: _owner(), **({ABOUT: about} if about else {})}
         with contextlib.suppress(errors.AlreadyExists):
             await self._client.call(
@@ -86,8 +87,8 @@ class Leases:
                 leases_pb2.CreateRequest(id=lease, labels=labels),
             )
 
-    async def _drop(self, lease: str) -> None:
-        # What was made under the lease stands; a lease left behind only delays collection.
+    async def drop(self, lease: str) -> None:
+        """What was made under the lease stands; one left behind only delays collection."""
         try:
             await self.remove(lease)
         except errors.ContainerdError as error:

@@ -37,10 +37,13 @@ class PullSinks:
     @contextlib.asynccontextmanager
     async def hold(self, name: str) -> AsyncIterator[PullSink]:
         lease = self._prefix + hashlib.sha256(name.encode()).hexdigest()[:32]
-        async with leases.Leases(self._client).hold(
-            lease, keep_on_error=True, about=name
-        ) as leased:
-            yield PullSink(leased, self._snapshotter)
+        kept = leases.Leases(self._client)
+
+        async def begin() -> None:
+            await kept.create(lease, about=name)
+
+        yield PullSink(self._client.leased(lease), self._snapshotter, begin)
+        await kept.drop(lease)
 
 
 class Ingest:
@@ -76,11 +79,17 @@ class Ingest:
 
 
 class PullSink:
-    def __init__(self, leased: client.Client, snapshotter: str) -> None:
+    """A pull that ends before anything has come (nobody answers) leaves no lease."""
+
+    def __init__(
+        self, leased: client.Client, snapshotter: str, begin: Callable[[], Awaitable[None]]
+    ) -> None:
+        """`begin` makes the lease."""
         self._client = leased
         self._content = content.Content(leased)
         self._unpacker = unpack.Unpacker(leased, snapshotter=snapshotter)
         self._parsed: tuple[images.Manifest, list[str]] | None = None
+        self._begin: Callable[[], Awaitable[None]] | None = begin
 
     async def read(self, digest: str) -> bytes:
         """Raises KeyError when it is not there."""
@@ -94,6 +103,9 @@ class PullSink:
         """Raises KeyError when the blob is there already."""
         try:
             with _away():
+                if self._begin is not None:
+                    await self._begin()
+                    self._begin = None
                 return Ingest(await self._content.open(ref, size, digest))
         except errors.AlreadyExists as error:
             raise KeyError(digest) from error

@@ -24,13 +24,25 @@ MAX_FILE = 1024 * 1024
 
 
 class RootFiles:
-    def __init__(self, containerd: client.Client, *, snapshotter: str = "overlayfs") -> None:
+    def __init__(
+        self,
+        containerd: client.Client,
+        owner: containers.Containers,
+        *,
+        snapshotter: str = "overlayfs",
+    ) -> None:
+        """`owner` is who looks for orphans."""
         self._client = containerd
+        self._owner = owner
         self._snapshotter = snapshotter
 
     async def read(self, chain_id: str, paths: tuple[str, ...]) -> dict[str, bytes]:
         """Those of `paths` that the unpacked image holds. Raises ContainerdError."""
         key = f"edgeorch-view-{os.urandom(8).hex()}"
+        async with self._owner.making(key):
+            return await self._read(key, chain_id, paths)
+
+    async def _read(self, key: str, chain_id: str, paths: tuple[str, ...]) -> dict[str, bytes]:
         request = snapshots_pb2.PrepareSnapshotRequest(
             snapshotter=self._snapshotter,
             key=key,

@@ -62,8 +62,9 @@ async def played(steps: Iterable[Step], meanwhile: Step | None = None) -> Contai
     script.observer = found
     if callable(meanwhile):
         endings.meanwhile = functools.partial(meanwhile, found)
-    async with tasks.running({"observer": found.run}):
-        await script.over.wait()
+    with found.starting(ID):
+        async with tasks.running({"observer": found.run}):
+            await script.over.wait()
     container = found.container(ID)
     assert container is not None
     return container
@@ -109,3 +110,14 @@ async def test_a_start_heard_of_while_the_end_is_looked_into() -> None:
     assert container.state is State.ENDED
     assert container.exit is not None
     assert (container.exit.started, container.exit.finished) == (START, "2026-01-01T00:00:02Z")
+
+
+async def test_what_is_cleared_away_before_it_ran_has_not_ended() -> None:
+    """A shim that held a task never started dies: containerd tells of an exit all the same."""
+    script, endings = Script([EXIT]), Endings()
+    found = watching(endings, script)
+    async with tasks.running({"observer": found.run}):
+        await script.over.wait()
+    container = found.container(ID)
+    assert container is not None
+    assert container.state is State.CREATED
