@@ -1,9 +1,10 @@
-"""Log files on disk: appending with rotation, reading across rotated files, finding the tail.
+"""Log files on disk: appending with rotation, compressing, reading across rotated files, the tail.
 
 Blocking code, called in threads. A log is `<n>.log` and up to `max_files - 1` rotated ones beside
-it, `<n>.log.20261122-170000`, as the kubelet names them; they sort by name in the order they were
-written, also when the clock stood still or went back. Only whole entries are appended, so every
-file ends with a newline, and rotation falls between entries.
+it: `<n>.log.20261122-170000`, the older of them compressed to `<n>.log.20261122-170000.gz`, as the
+kubelet names and keeps them (pkg/kubelet/logs/container_log_manager.go). They sort by that stamp in
+the order they were written, also when the clock stood still or went back. Only whole entries are
+appended, so every file ends with a newline, and rotation falls between entries.
 """
 
 from __future__ import annotations
@@ -11,48 +12,76 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 MAX_SIZE = 10 * 1024 * 1024
 MAX_FILES = 5
 BLOCK = 64 * 1024
+ZIPPED = ".gz"
+_UNDER_WAY = ".tmp"
 _STAMP = "%Y%m%d-%H%M%S"
+_LEVEL = 1
+_GZIP_FORMAT = 31
+_TRIES = 3
+"""Files may be rotated, compressed or removed between being listed and being opened."""
 
 
 def rotated(path: Path) -> list[Path]:
-    """The rotated files of a log, oldest first."""
+    """The rotated files of a log, oldest first, each as it is or compressed."""
     prefix = path.name + "."
     try:
         names = [name for name in os.listdir(path.parent) if name.startswith(prefix)]
     except FileNotFoundError:
         return []
-    return [path.parent / name for name in sorted(names)]
+    found: dict[str, str] = {}
+    for name in sorted(names):  # a plain file comes before its compressed form, and wins
+        if not name.endswith(_UNDER_WAY):
+            found.setdefault(name.removesuffix(ZIPPED), name)
+    return [path.parent / found[plain] for plain in sorted(found)]
 
 
 class Appender:
     """The one writer of a log."""
 
     def __init__(self, path: Path, *, max_size: int = MAX_SIZE, max_files: int = MAX_FILES) -> None:
-        self._path = path
+        self.path = path
+        self.size = 0
+        self.inode = 0
+        self.rotations = 0
+        self.renamed: dict[int, str] = {}
+        """What files became when they were rotated, by inode: for cursors that stand in them."""
         self._max_size = max_size
         self._max_files = max_files
         self._fd = -1
-        self._size = 0
 
     def write(self, entries: bytes, now: datetime.datetime) -> None:
         """Raises OSError; the file is then tried anew next time."""
-        if self._fd < 0:
-            self._open()
-        if self._size >= self._max_size:
-            self._rotate(now)
-        try:
-            view = memoryview(entries)
-            while view:
-                view = view[os.write(self._fd, view) :]
-        except OSError:
-            self.close()  # the next write begins a line of its own
-            raise
-        self._size += len(entries)
+        self.open()
+        view = memoryview(entries)
+        while view:
+            if self.size >= self._max_size:
+                self.rotate(now)
+            piece = self._fitting(entries, len(entries) - len(view))
+            try:
+                while piece:
+                    count = os.write(self._fd, piece)
+                    self.size += count
+                    view, piece = view[count:], piece[count:]
+            except OSError:
+                self.close()  # the next write begins a line of its own
+                raise
+
+    def _fitting(self, entries: bytes, begin: int) -> memoryview:
+        """As many entries as the file may still take, and one at least."""
+        end = len(entries)
+        room = self._max_size - self.size
+        if end - begin > room:
+            end = entries.rfind(b"\n", begin, begin + room) + 1
+            if not end:
+                end = entries.index(b"\n", begin) + 1
+        return memoryview(entries)[begin:end]
 
     def open(self) -> None:
         """Make the file, so that it is there before the first line."""
@@ -64,30 +93,49 @@ class Appender:
             os.close(self._fd)
             self._fd = -1
 
+    def cut(self, inode: int, size: int) -> None:
+        """Take back what was written after the file `inode` was of that size. Raises OSError."""
+        files = [*rotated(self.path), self.path]
+        found = [_inode(file) for file in files]
+        if inode not in found:
+            return
+        place = found.index(inode)
+        for file in files[place + 1 :]:
+            file.unlink(missing_ok=True)
+        if files[place].stat().st_size > size:
+            os.truncate(files[place], size)
+        self.close()
+        self.open()
+
+    def rotate(self, now: datetime.datetime) -> None:
+        """Raises OSError."""
+        older = rotated(self.path)
+        name = self.path.name + "." + now.strftime(_STAMP)
+        newest = older[-1].name.removesuffix(ZIPPED) if older else ""
+        if name <= newest:
+            name = _after(newest)
+        self.close()
+        self.renamed[self.inode] = name
+        self.path.rename(self.path.with_name(name))
+        for path in older[: max(0, len(older) + 2 - self._max_files)]:
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+        self.rotations += 1
+        self._open()
+
     def _open(self) -> None:
-        self._path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
         try:
-            self._size = os.fstat(fd).st_size
+            found = os.fstat(fd)
+            self.size, self.inode = found.st_size, found.st_ino
             # A power cut may have torn the last entry.
-            if self._size and os.pread(fd, 1, self._size - 1) != b"\n":
-                self._size += os.write(fd, b"\n")
+            if self.size and os.pread(fd, 1, self.size - 1) != b"\n":
+                self.size += os.write(fd, b"\n")
         except BaseException:
             os.close(fd)
             raise
         self._fd = fd
-
-    def _rotate(self, now: datetime.datetime) -> None:
-        older = rotated(self._path)
-        name = self._path.name + "." + now.strftime(_STAMP)
-        if older and name <= older[-1].name:
-            name = _after(older[-1].name)
-        self.close()
-        self._path.rename(self._path.with_name(name))
-        for path in older[: max(0, len(older) + 2 - self._max_files)]:
-            with contextlib.suppress(FileNotFoundError):
-                path.unlink()
-        self._open()
 
 
 def _after(name: str) -> str:
@@ -100,82 +148,188 @@ def _after(name: str) -> str:
     return f"{base}.{(moment + datetime.timedelta(seconds=1)).strftime(_STAMP)}"
 
 
+def uncompressed(path: Path) -> list[Path]:
+    """The rotated files of a log that are to be compressed: all but the newest."""
+    return [file for file in rotated(path)[:-1] if file.suffix != ZIPPED]
+
+
+def compress(path: Path) -> None:
+    """A rotated file becomes PATH.gz. Raises OSError; what was there stays then."""
+    under_way = path.with_name(path.name + _UNDER_WAY)
+    packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP_FORMAT)
+    try:
+        with path.open("rb", 0) as source, under_way.open("wb", 0) as target:
+            os.fchmod(target.fileno(), 0o640)
+            while block := source.read(BLOCK):
+                target.write(packer.compress(block))
+            target.write(packer.flush())
+            # A power cut must not leave neither.
+            os.fsync(target.fileno())
+        under_way.rename(path.with_name(path.name + ZIPPED))
+    except OSError:
+        under_way.unlink(missing_ok=True)
+        raise
+    path.unlink(missing_ok=True)
+
+
 class Cursor:
     """Reads a log from a place on, through rotations that happen meanwhile."""
 
-    def __init__(self, path: Path, *, tail_lines: int | None = None) -> None:
-        """Raises FileNotFoundError when there is no such log."""
+    def __init__(
+        self,
+        path: Path,
+        *,
+        tail_lines: int | None = None,
+        renamed: Mapping[int, str] | None = None,
+    ) -> None:
+        """Raises FileNotFoundError when there is no such log.
+
+        `renamed` is the appender's, where one is at work.
+        """
         self._path = path
-        self._fd = -1
-        files = [*rotated(path), path]
-        if tail_lines is None:
-            self._enter_first(files)
-        else:
-            self._enter_tail(files, tail_lines)
+        self._renamed = renamed or {}
+        self._file: _Source | None = None
+        for _ in range(_TRIES):
+            files = [*rotated(path), path]
+            self._file = _first(files) if tail_lines is None else _tail(files, tail_lines)
+            if self._file is not None:
+                return
+        raise FileNotFoundError(str(path))
 
     def read(self) -> bytes:
         """The next block; b"" at the end of what is written so far."""
-        while True:
-            data = os.read(self._fd, BLOCK)
-            if data or not self._next():
+        while self._file is not None:
+            if data := self._file.read():
                 return data
+            following = self._following(self._file)
+            if following is None:
+                break
+            if data := self._file.read():  # appended before it was rotated
+                following.close()
+                return data
+            self._file.close()
+            self._file = following
+        return b""
 
     def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
-    def _enter_first(self, files: list[Path]) -> None:
-        for file in files:
-            with contextlib.suppress(FileNotFoundError):
-                self._fd = _open(file)
-                return
-        raise FileNotFoundError(str(self._path))
-
-    def _enter_tail(self, files: list[Path], wanted: int) -> None:
-        for file in reversed(files):
-            try:
-                fd = _open(file)
-            except FileNotFoundError:
-                continue  # rotated away since it was listed, or not yet made
-            self.close()
-            self._fd = fd
-            offset, found = tail_offset(fd, wanted)
-            os.lseek(fd, offset, os.SEEK_SET)
-            wanted -= found
-            if wanted <= 0:
-                return
-        if self._fd < 0:
-            raise FileNotFoundError(str(self._path))
-
-    def _next(self) -> bool:
-        """Go on to the file written after this one, if there is one."""
-        following = self._following()
-        if following is None:
-            return False
-        try:
-            fd = _open(following)
-        except FileNotFoundError:
-            return False
-        if os.fstat(self._fd).st_size > os.lseek(self._fd, 0, os.SEEK_CUR):
-            os.close(fd)  # appended to between our last read and the rotation
-            return True
-        self.close()
-        self._fd = fd
-        return True
-
-    def _following(self) -> Path | None:
-        here = _identity(os.fstat(self._fd))
-        files: list[Path] = []
-        for _ in range(3):  # the writer may be between renaming one file and making the next
-            files = [*rotated(self._path), self._path]
-            found = [_identity_of(file) for file in files]
-            if here in found:
-                position = found.index(here) + 1
-                return files[position] if position < len(files) else None
-            if found[-1] is None:
+    def _following(self, here: _Source) -> _Source | None:
+        """The file that was written after this one, if there is one."""
+        for _ in range(_TRIES):
+            older = rotated(self._path)
+            place = self._place(here, older)
+            if place is None and _inode(self._path) in (None, here.inode):
                 return None
-        return files[0]  # ours was removed as too old while we read it
+            later = [file for file in older if place and file.name.removesuffix(ZIPPED) > place]
+            found = _first([*later, self._path])
+            if found is not None and found.inode != here.inode:
+                return found
+            if found is not None:
+                found.close()
+        return None
+
+    def _place(self, here: _Source, older: list[Path]) -> str | None:
+        """What this file is called now, without .gz; None while it is the one that is written."""
+        if here.path != self._path:
+            return here.path.name.removesuffix(ZIPPED)
+        known = self._renamed.get(here.inode)
+        if known is None:
+            known = next((file.name for file in older if _inode(file) == here.inode), None)
+        return known
+
+
+def _first(files: list[Path]) -> _Source | None:
+    for file in files:
+        with contextlib.suppress(FileNotFoundError):
+            return _source(file)
+    return None
+
+
+def _tail(files: list[Path], wanted: int) -> _Source | None:
+    """The file in which the last `wanted` lines begin, at that place."""
+    chosen: _Source | None = None
+    for file in reversed(files):
+        try:
+            found = _source(file)
+        except FileNotFoundError:
+            continue  # rotated away since it was listed, or not yet made
+        if chosen is not None:
+            chosen.close()
+        chosen = found
+        wanted -= found.to_tail(wanted)
+        if wanted <= 0:
+            break
+    return chosen
+
+
+class _Source:
+    """One open file of a log."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.inode = os.fstat(self.fd).st_ino
+
+    def read(self) -> bytes:
+        return os.read(self.fd, BLOCK)
+
+    def to_tail(self, wanted: int) -> int:
+        """Go to where the last `wanted` lines begin; how many there are, at most that."""
+        offset, found = tail_offset(self.fd, wanted)
+        os.lseek(self.fd, offset, os.SEEK_SET)
+        return found
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+
+class _Zipped(_Source):
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._blocks = self._unpacked()
+        self._ahead = b""
+
+    def read(self) -> bytes:
+        ahead, self._ahead = self._ahead, b""
+        return ahead or next(self._blocks, b"")
+
+    def to_tail(self, wanted: int) -> int:
+        """Unpacks twice, so that memory stays flat: once to count, once to skip."""
+        total = sum(block.count(b"\n") for block in self._unpacked())
+        self._blocks = self._unpacked()
+        skip = max(0, total - wanted)
+        while skip:
+            block = next(self._blocks)
+            count = block.count(b"\n")
+            if count >= skip:
+                at = 0
+                for _ in range(skip):
+                    at = block.index(b"\n", at) + 1
+                self._ahead = block[at:]
+                break
+            skip -= count
+        return min(total, wanted)
+
+    def _unpacked(self) -> Iterator[bytes]:
+        """From the beginning. A file that is torn ends where it is torn."""
+        unpacker = zlib.decompressobj(_GZIP_FORMAT)
+        position = 0
+        with contextlib.suppress(zlib.error):
+            while packed := os.pread(self.fd, BLOCK, position):
+                position += len(packed)
+                while packed:
+                    if block := unpacker.decompress(packed, BLOCK):
+                        yield block
+                    packed = unpacker.unconsumed_tail
+            while block := unpacker.decompress(unpacker.unconsumed_tail, BLOCK):
+                yield block
+
+
+def _source(path: Path) -> _Source:
+    return _Zipped(path) if path.suffix == ZIPPED else _Source(path)
 
 
 def tail_offset(fd: int, wanted: int) -> tuple[int, int]:
@@ -206,16 +360,8 @@ def _nth_last(block: bytes, nth: int) -> int:
     return at
 
 
-def _open(path: Path) -> int:
-    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-
-
-def _identity(found: os.stat_result) -> tuple[int, int]:
-    return found.st_dev, found.st_ino
-
-
-def _identity_of(path: Path) -> tuple[int, int] | None:
+def _inode(path: Path) -> int | None:
     try:
-        return _identity(path.stat())
+        return path.stat().st_ino
     except FileNotFoundError:
         return None

@@ -1,13 +1,12 @@
 """Container output: from the FIFOs into log files, and back to whoever asks.
 
-Owns the reading ends of all container FIFOs and all log files; nothing else writes them. The event
-loop reads a bounded piece of each readable FIFO per turn, so a chatty container cannot starve the
-others; one thread writes the files, all pending logs in one hop, so a slow card never blocks the
-loop. A container that is ahead of the card is not read until its backlog is written: its pipe
-fills and it waits. An idle container costs nothing.
+Owns the reading ends of all container FIFOs and all log files; nothing else writes them. A thread
+(`logpump`) carries the output; this is the event loop's side of it: begin, finish, read, follow,
+listen. An idle container costs nothing.
 
-What a killed process had read and not yet written is lost (at most one batch); what is in the pipe
-is not, because the shim holds it open: `attach` takes it up again.
+Nothing is lost or doubled when this process is killed (`spool`). What is in a pipe while it is away
+stays there as long as somebody holds the pipe open: the shim does until the container ends, and
+after that the service manager's descriptor store (`stdio.Keeper`).
 """
 
 from __future__ import annotations
@@ -17,22 +16,15 @@ import concurrent.futures
 import contextlib
 import datetime
 import logging
-import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from edgeorch.runtime import logfile, stdio
+from edgeorch.runtime import logfile, logpump, logspace, stdio
 from edgeorch.wire import cri_log
 
 log = logging.getLogger(__name__)
-
-# Short lines grow twentyfold by their stamps, so a piece read is small.
-READ_SIZE = 16 * 1024
-# Bytes of entries that may be unwritten before a container is not read, and all are not.
-BACKLOG = 256 * 1024
-TOTAL_BACKLOG = 4 * 1024 * 1024
 
 
 def log_path(
@@ -74,17 +66,21 @@ class Logs:
         max_size: int = logfile.MAX_SIZE,
         max_files: int = logfile.MAX_FILES,
         now: Callable[[], int] = time.time_ns,
+        keeper: stdio.Keeper | None = None,
+        space: logspace.Space | None = None,
     ) -> None:
         """`now` gives Unix nanoseconds, for the lines' stamps only."""
         self._fifos = fifos
         self._max_size = max_size
         self._max_files = max_files
         self._now = now
+        self._keeper = keeper or stdio.Keeper()
+        self._space = space
         self._loop = asyncio.get_running_loop()
-        self._writer = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="logs")
-        self._writing: concurrent.futures.Future[dict[_Pump, OSError | None]] | None = None
-        self._pumps: dict[str, _Pump] = {}
-        self.backlog = 0
+        self._thread = logpump.LogThread()
+        self._sources: dict[str, _Source] = {}
+        self._housekeeper = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="old logs")
+        self._keeper.forget_all_but(fifos.container_ids())
 
     async def attach(
         self, container_id: str, path: Path, *, terminal: bool = False, stdin: bool = False
@@ -93,20 +89,27 @@ class Logs:
 
         Before its task is created. The answer is what `Containers.start` wants. Idempotent.
         """
-        pump = self._pumps.get(container_id)
-        if pump is not None:
-            return pump.io
+        source = self._sources.get(container_id)
+        if source is not None:
+            return source.io
         appender = logfile.Appender(path, max_size=self._max_size, max_files=self._max_files)
+        pump = logpump.Pump(self._fifos.folder(container_id), appender, self._now)
 
-        def prepare() -> tuple[stdio.Stdio, dict[str, int]]:
-            appender.open()
+        def prepare() -> stdio.Stdio:
             io = self._fifos.make(container_id, terminal=terminal, stdin=stdin)
-            return io, {name: stdio.open_output(fifo) for name, fifo in io.outputs().items()}
+            fds = {name: stdio.open_output(fifo) for name, fifo in io.outputs().items()}
+            self._keeper.keep(container_id, fds)
+            try:
+                pump.open(fds)
+            except OSError:
+                pump.close()
+                raise
+            return io
 
-        io, fds = await asyncio.to_thread(prepare)
-        pump = _Pump(self, path, appender, io, self._loop)
-        self._pumps[container_id] = pump
-        pump.begin(fds)
+        io = await asyncio.to_thread(prepare)
+        source = _Source(self, pump, io, self._loop)
+        self._sources[container_id] = source
+        self._thread.add(pump)
         return io
 
     async def finish(self, container_id: str, *, grace: float = 2.0) -> None:
@@ -115,27 +118,26 @@ class Logs:
         A process that outlived the container may hold the pipe; after `grace` seconds nobody waits
         for it.
         """
-        pump = self._pumps.get(container_id)
-        if pump is not None:
+        source = self._sources.get(container_id)
+        if source is not None:
+            self._thread.finish(source.pump)
             try:
                 async with asyncio.timeout(grace):
-                    await pump.done.wait()
+                    await source.done.wait()
             except TimeoutError:
-                pump.drain()
-                pump.end()
-                await pump.done.wait()
-            self._pumps.pop(container_id, None)
+                self._thread.abandon(source.pump)
+                await source.done.wait()
+            self._sources.pop(container_id, None)
+        self._keeper.forget(container_id)
         await asyncio.to_thread(self._fifos.remove, container_id)
 
     async def close(self) -> None:
-        """Stop reading and write what was read. The FIFOs stay, with what comes meanwhile."""
-        pumps = list(self._pumps.values())
-        for pump in pumps:
-            pump.end()
-        for pump in pumps:
-            await pump.done.wait()
-        self._pumps.clear()
-        self._writer.shutdown(wait=True)
+        """Stop reading. The FIFOs stay, with what comes meanwhile."""
+        await asyncio.to_thread(self._thread.stop)
+        await asyncio.to_thread(self._housekeeper.shutdown, cancel_futures=True)
+        for source in self._sources.values():
+            source.finished()
+        self._sources.clear()
 
     async def read(
         self,
@@ -155,205 +157,162 @@ class Logs:
         renderer = cri_log.Renderer(
             since=since, timestamps=timestamps, limit_bytes=limit_bytes, stream=stream
         )
-        cursor = await asyncio.to_thread(logfile.Cursor, path, tail_lines=tail_lines)
+        source = self._source_of(path)
+        renamed = source.pump.appender.renamed if source else None
+        cursor = await asyncio.to_thread(
+            logfile.Cursor, path, tail_lines=tail_lines, renamed=renamed
+        )
         try:
             while not renderer.full:
                 # Taken before reading, so that what is written meanwhile is not missed.
-                more = self._more(path) if follow else None
+                more = source.more() if follow and source else None
                 block, shown = await asyncio.to_thread(_step, cursor, renderer)
                 if shown:
                     yield shown
                 if not block:
                     if more is None:
                         return
-                    await more
+                    # Others wait for the same: the end of one must not cancel it.
+                    await asyncio.wait([more])
         finally:
             cursor.close()
 
     @contextlib.contextmanager
     def listening(self, container_id: str, listener: Listener) -> Iterator[Tapped]:
         """From now on, until left. Raises KeyError when the container's output is not read."""
-        pump = self._pumps[container_id]
-        pump.listeners.append(listener)
-        if not pump.reading:
+        source = self._sources[container_id]
+        source.listeners.append(listener)
+        if source.done.is_set():
             listener.end()
         try:
-            yield pump
+            yield source
         finally:
-            pump.listeners.remove(listener)
-            pump.adjust()
+            source.listeners.remove(listener)
+            source.adjust()
 
-    def _more(self, path: Path) -> asyncio.Future[None] | None:
-        """Done when there is something new in a log; None when there will be nothing."""
-        for pump in self._pumps.values():
-            if pump.path == path and not pump.done.is_set():
-                return pump.more
+    def _source_of(self, path: Path) -> _Source | None:
+        """What still writes that log."""
+        for source in self._sources.values():
+            if source.pump.appender.path == path and not source.done.is_set():
+                return source
         return None
 
-    # What follows is between this class and its pumps, all in the loop's thread.
+    # What follows is between this class and its sources.
 
-    def stamp(self) -> bytes:
-        return cri_log.stamp(self._now())
+    def go_on(self, pump: logpump.Pump) -> None:
+        self._thread.go_on(pump)
 
-    def kick(self) -> None:
-        """Write whatever is pending, unless a batch is under way."""
-        if self._writing is not None:
-            return
-        batch = [(pump, pump.take()) for pump in self._pumps.values() if pump.pending]
-        if not batch:
-            return
-        moment = datetime.datetime.fromtimestamp(self._now() // 1_000_000_000, datetime.UTC)
-        self._writing = self._writer.submit(_write, batch, moment)
-        self._writing.add_done_callback(
-            lambda future: self._loop.call_soon_threadsafe(self._written, future)
-        )
+    def tidy(self, pump: logpump.Pump) -> None:
+        """A log was rotated, or grew: compress what is old, keep the whole below its limit."""
+        with contextlib.suppress(RuntimeError):  # closed meanwhile
+            self._housekeeper.submit(self._tidy, pump)
 
-    def _written(self, future: concurrent.futures.Future[dict[_Pump, OSError | None]]) -> None:
-        self._writing = None
-        for pump, error in future.result().items():
-            self.backlog -= pump.in_flight
-            pump.written(error)
-        self.kick()
+    def _tidy(self, pump: logpump.Pump) -> None:
+        """In the housekeeper's thread."""
+        before = time.thread_time()
+        try:
+            for file in logfile.uncompressed(pump.appender.path):
+                with contextlib.suppress(FileNotFoundError):  # too old meanwhile
+                    logfile.compress(file)
+            if self._space is not None:
+                for path in self._space.reclaim(self._living()):
+                    self._cut_off(path)
+        except OSError as error:
+            log.warning("Cannot tidy up old logs: %s", error)
+        self._thread.charge(pump, time.thread_time() - before)
+
+    def _living(self) -> Mapping[Path, logpump.Pump]:
+        return {source.pump.appender.path: source.pump for source in list(self._sources.values())}
+
+    def _cut_off(self, path: Path) -> None:
+        pump = self._living().get(path)
+        if pump is not None:
+            self._thread.rotate(pump)
+
+    def grew(self, pump: logpump.Pump, size: int) -> None:
+        if self._space is not None and self._space.grew(size):
+            self.tidy(pump)
 
 
-class _Pump:
-    """One container: its FIFOs, what was read of them, its log."""
+class _Source:
+    """The event loop's side of one container; `Side` of its pump."""
 
     def __init__(
         self,
         owner: Logs,
-        path: Path,
-        appender: logfile.Appender,
+        pump: logpump.Pump,
         io: stdio.Stdio,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        self.path = path
-        self.appender = appender
+        self.pump = pump
         self.io = io
         self.done = asyncio.Event()
-        self.more: asyncio.Future[None] = loop.create_future()
-        self.pending = 0  # bytes read and not yet handed to the writer
-        self.in_flight = 0  # bytes the writer has
+        self.listeners: list[Listener] = []
         self._owner = owner
         self._loop = loop
-        self._entries: list[bytes] = []
-        self.listeners: list[Listener] = []
-        self._streams: dict[int, cri_log.Formatter] = {}
-        self._names: dict[int, str] = {}
-        self._paused = False
-        self._failing = False
+        self._more: asyncio.Future[None] | None = None
+        self._waiting: list[tuple[str, bytes]] = []
+        self._held = False
+        self._told = False
+        pump.side = self
 
-    def begin(self, fds: dict[str, int]) -> None:
-        for name, fd in fds.items():
-            self._streams[fd] = cri_log.Formatter(name)
-            self._names[fd] = name
-            self._loop.add_reader(fd, self._readable, fd)
-
-    def drain(self) -> None:
-        """Read what is in the pipes now."""
-        for fd in list(self._streams):
-            for _ in range(stdio.PIPE_SIZE // READ_SIZE + 1):
-                if fd not in self._streams or not self._readable(fd):
-                    break
-
-    def end(self) -> None:
-        """Read no more. What is in the pipes stays there."""
-        for fd in list(self._streams):
-            self._stream_ended(fd)
-
-    def take(self) -> bytes:
-        entries, self._entries = self._entries, []
-        self.in_flight, self.pending = self.pending, 0
-        return b"".join(entries)
-
-    def written(self, error: OSError | None) -> None:
-        self.in_flight = 0
-        if error is not None and not self._failing:
-            log.warning("Cannot write %s, output is lost: %s", self.path, error)
-        self._failing = error is not None
-        self.adjust()
-        self._check_done()
-        self._notify()
-
-    def _readable(self, fd: int) -> bool:
-        """Read one piece; False when there is none."""
-        try:
-            data = os.read(fd, READ_SIZE)
-        except BlockingIOError:
-            return False
-        if not data:
-            self._stream_ended(fd)
-            return False
-        for listener in self.listeners:
-            listener.take(self._names[fd], data)
-        self._append(self._streams[fd].feed(data, self._owner.stamp()))
-        self.adjust()
-        return True
+    def more(self) -> asyncio.Future[None] | None:
+        """Done when there is something new in the log; None when there will be nothing."""
+        if self.done.is_set():
+            return None
+        if self._more is None:
+            self._more = self._loop.create_future()
+        return self._more
 
     def adjust(self) -> None:
-        """Read on, or pause while the card or a listener is behind.
+        if self._held and not any(listener.full for listener in self.listeners):
+            self._held = False
+            self._owner.go_on(self.pump)
 
-        `written` takes it up again, so the card counts only with something to be written.
-        """
-        unwritten = self.pending + self.in_flight
-        ahead = unwritten > BACKLOG or self._owner.backlog > TOTAL_BACKLOG
-        paused = bool(unwritten and ahead) or any(each.full for each in self.listeners)
-        if paused == self._paused:
-            return
-        self._paused = paused
-        for fd in self._streams:
-            if paused:
-                self._loop.remove_reader(fd)
-            else:
-                self._loop.add_reader(fd, self._readable, fd)
-
-    @property
-    def reading(self) -> bool:
-        return bool(self._streams)
-
-    def _stream_ended(self, fd: int) -> None:
-        formatter = self._streams.pop(fd, None)
-        if formatter is None:
-            return
-        self._loop.remove_reader(fd)
-        os.close(fd)
-        self._append(formatter.flush(self._owner.stamp()))
-        if not self._streams:
-            for listener in self.listeners:
-                listener.end()
-        self._check_done()
-
-    def _append(self, entries: bytes) -> None:
-        if entries:
-            self._entries.append(entries)
-            self.pending += len(entries)
-            self._owner.backlog += len(entries)
-            self._owner.kick()
-
-    def _check_done(self) -> None:
-        if self._streams or self.pending or self.in_flight or self.done.is_set():
-            return
-        self.appender.close()
+    def finished(self) -> None:
         self.done.set()
         self._notify()
+        for listener in self.listeners:
+            listener.end()
+
+    # --- called by the pump's thread ------------------------------------------------------------
+
+    @property
+    def wants_data(self) -> bool:
+        return bool(self.listeners)
+
+    def data(self, stream: str, data: bytes) -> None:
+        self._later(self._pass_on, stream, data)
+
+    def written(self, size: int) -> None:
+        self._owner.grew(self.pump, size)
+        if self._more is not None and not self._told:
+            self._told = True
+            self._later(self._notify)
+
+    def rotated(self) -> None:
+        self._owner.tidy(self.pump)
+
+    def ended(self) -> None:
+        self._later(self.finished)
+
+    def _later(self, callback: Callable[..., None], *arguments: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody is there to hear
+            self._loop.call_soon_threadsafe(callback, *arguments)
+
+    # --- in the loop ----------------------------------------------------------------------------
+
+    def _pass_on(self, stream: str, data: bytes) -> None:
+        for listener in self.listeners:
+            listener.take(stream, data)
+        self._held = True
+        self.adjust()
 
     def _notify(self) -> None:
-        more, self.more = self.more, self._loop.create_future()
-        more.set_result(None)
-
-
-def _write(
-    batch: list[tuple[_Pump, bytes]], moment: datetime.datetime
-) -> dict[_Pump, OSError | None]:
-    """In the writer's thread."""
-    results: dict[_Pump, OSError | None] = {}
-    for pump, entries in batch:
-        try:
-            pump.appender.write(entries, moment)
-            results[pump] = None
-        except OSError as error:
-            results[pump] = error
-    return results
+        self._told = False
+        more, self._more = self._more, None
+        if more is not None and not more.done():
+            more.set_result(None)
 
 
 def _step(cursor: logfile.Cursor, renderer: cri_log.Renderer) -> tuple[bool, bytes]:

@@ -1,8 +1,10 @@
 """FIFOs between the shim and this process.
 
 The shim opens each output FIFO for writing and for reading, so it never sees a broken pipe and
-nothing in the pipe is lost while this process is away. It holds the write side of stdin as well:
-closing ours is not end-of-file, CloseIO is.
+nothing in the pipe is lost while this process is away. When the container ends it closes both, and
+what is in the pipe is gone unless somebody else has it open: the service manager is asked to
+(`Keeper`). The shim holds the write side of stdin as well: closing ours is not end-of-file, CloseIO
+is.
 
 A container's FIFOs live in <run_dir>/io/<container id>/, an exec's in a folder below that.
 """
@@ -13,8 +15,11 @@ import contextlib
 import fcntl
 import os
 import shutil
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from edgeorch.lib import sdnotify
 
 # What a chatty container may write ahead of us, also while this process restarts.
 PIPE_SIZE = 1024 * 1024
@@ -45,7 +50,7 @@ class StdioDir:
         self, container_id: str, exec_id: str = "", *, terminal: bool = False, stdin: bool = False
     ) -> Stdio:
         """Idempotent: FIFOs that are there are kept, with what is in them."""
-        folder = self._folder(container_id, exec_id)
+        folder = self.folder(container_id, exec_id)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         stdio = self.paths(container_id, exec_id, terminal=terminal, stdin=stdin)
         for path in (stdio.stdin, stdio.stdout, stdio.stderr):
@@ -57,7 +62,7 @@ class StdioDir:
     def paths(
         self, container_id: str, exec_id: str = "", *, terminal: bool = False, stdin: bool = False
     ) -> Stdio:
-        folder = self._folder(container_id, exec_id)
+        folder = self.folder(container_id, exec_id)
         return Stdio(
             stdin=str(folder / "stdin") if stdin else "",
             stdout=str(folder / "stdout"),
@@ -67,7 +72,7 @@ class StdioDir:
 
     def remove(self, container_id: str, exec_id: str = "") -> None:
         with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(self._folder(container_id, exec_id))
+            shutil.rmtree(self.folder(container_id, exec_id))
 
     def container_ids(self) -> list[str]:
         """Containers that have a folder, with or without a record in containerd."""
@@ -76,9 +81,40 @@ class StdioDir:
         except FileNotFoundError:
             return []
 
-    def _folder(self, container_id: str, exec_id: str) -> Path:
+    def folder(self, container_id: str, exec_id: str = "") -> Path:
         folder = self._root / container_id
         return folder / f"exec-{exec_id}" if exec_id else folder
+
+
+class Keeper:
+    """Has the service manager hold the output pipes open while this process is away.
+
+    systemd does for as long as it restarts or is told to restart the service (sd_notify(3),
+    FDSTORE). Without one, the last words of a container that ends meanwhile are lost.
+    """
+
+    def __init__(self) -> None:
+        self._kept = set(sdnotify.inherited())
+
+    def keep(self, container_id: str, fds: Mapping[str, int]) -> None:
+        for stream, fd in fds.items():
+            name = f"{container_id}.{stream}"
+            if name not in self._kept and sdnotify.store(name, fd):
+                self._kept.add(name)
+
+    def forget(self, container_id: str) -> None:
+        for stream in ("stdout", "stderr"):
+            self._drop(f"{container_id}.{stream}")
+
+    def forget_all_but(self, container_ids: Collection[str]) -> None:
+        for name in list(self._kept):
+            if name.rpartition(".")[0] not in container_ids:
+                self._drop(name)
+
+    def _drop(self, name: str) -> None:
+        if name in self._kept:
+            self._kept.discard(name)
+            sdnotify.unstore(name)
 
 
 def open_output(path: str) -> int:

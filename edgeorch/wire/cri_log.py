@@ -11,6 +11,7 @@ timestamps stand only where a line begins, a byte limit may cut within a line.
 from __future__ import annotations
 
 import datetime
+import re
 from dataclasses import dataclass
 
 LINE_LIMIT = 16 * 1024
@@ -33,11 +34,17 @@ class Formatter:
         self._limit = limit
         self._rest = b""
 
+    @property
+    def rest(self) -> bytes:
+        """What was fed and is in no entry yet: the beginning of a line."""
+        return self._rest
+
     def feed(self, data: bytes, now: bytes) -> bytes:
         """`now` is the stamp of all lines that end in `data`."""
-        lines = (self._rest + data).split(b"\n")
-        self._rest = lines.pop()
-        out = self._entries(lines, now) if lines else b""
+        text = self._rest + data if self._rest else data
+        end = text.rfind(b"\n") + 1
+        self._rest = text[end:]
+        out = self._entries(text[:end], now) if end else b""
         if len(self._rest) > self._limit:
             pieces = self._pieces(self._rest)
             self._rest = pieces.pop()
@@ -49,15 +56,27 @@ class Formatter:
         rest, self._rest = self._rest, b""
         return self._cut([rest], now) if rest else b""
 
-    def _entries(self, lines: list[bytes], now: bytes) -> bytes:
+    def _entries(self, text: bytes, now: bytes) -> bytes:
+        """Of whole lines."""
         prefix = now + self._full
-        if max(map(len, lines)) <= self._limit:
-            return prefix + (b"\n" + prefix).join(lines) + b"\n"
+        if self._are_short(text):
+            # Every newline but the last begins a line; one pass, whatever the lines are long.
+            return prefix + text[:-1].replace(b"\n", b"\n" + prefix) + b"\n"
         out = []
-        for line in lines:
+        for line in text[:-1].split(b"\n"):
             *head, last = self._pieces(line)
             out.append(self._cut(head, now) + prefix + last + b"\n")
         return b"".join(out)
+
+    def _are_short(self, text: bytes) -> bool:
+        """Whether no line is above the limit; looks at one newline in each stretch of `limit`."""
+        at = 0
+        while len(text) - at > self._limit:
+            newline = text.rfind(b"\n", at, at + self._limit + 1)
+            if newline < 0:
+                return False
+            at = newline + 1
+        return True
 
     def _pieces(self, line: bytes) -> list[bytes]:
         """Each of `limit` bytes but the last, which is not empty unless the line is."""
@@ -90,6 +109,9 @@ def parse(line: bytes) -> Entry | None:
     return Entry(parts[0], parts[1], tag == b"P", parts[3] if len(parts) == 4 else b"")
 
 
+_FULL_ENTRY = re.compile(rb"(?m)^[^ \n]+ std(?:out|err) F(?:$| )")
+
+
 class Renderer:
     """Log entries in, what `kubectl logs` shows out."""
 
@@ -101,12 +123,14 @@ class Renderer:
         limit_bytes: int | None = None,
         stream: str = "",
     ) -> None:
+        """`stream` is stdout or stderr; "" shows both."""
         self._since = _since_stamp(since)
         self._timestamps = timestamps
         self._left = limit_bytes
         self._stream = stream.encode()
         self._rest = b""
         self._line_begins = True
+        self._plain = not (self._since or timestamps or stream)
 
     @property
     def full(self) -> bool:
@@ -115,9 +139,19 @@ class Renderer:
 
     def feed(self, block: bytes) -> bytes:
         """`block` may end anywhere; what follows its last newline waits for the next."""
-        lines = (self._rest + block).split(b"\n")
-        self._rest = lines.pop()
-        return self._limited(b"".join(map(self._shown, lines)))
+        text = self._rest + block if self._rest else block
+        end = text.rfind(b"\n") + 1
+        self._rest = text[end:]
+        return self._limited(self._rendered(text[:end]))
+
+    def _rendered(self, text: bytes) -> bytes:
+        """Of whole entries. The usual case, whole lines of which all is shown, is one pass."""
+        if self._plain and text:
+            shown, count = _FULL_ENTRY.subn(b"", text)
+            if count == text.count(b"\n"):
+                self._line_begins = True
+                return shown
+        return b"".join(map(self._shown, text.split(b"\n")))
 
     def _shown(self, line: bytes) -> bytes:
         entry = parse(line)

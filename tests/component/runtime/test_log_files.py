@@ -35,11 +35,11 @@ def lines(first: int, last: int) -> bytes:
 def whole(path: Path, tail_lines: int | None = None) -> bytes:
     cursor = logfile.Cursor(path, tail_lines=tail_lines)
     renderer = cri_log.Renderer()
-    shown = b""
+    shown = []
     while block := cursor.read():
-        shown += renderer.feed(block)
+        shown.append(renderer.feed(block))
     cursor.close()
-    return shown
+    return b"".join(shown)
 
 
 def test_a_log_rotates_by_size_and_keeps_so_many_files(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ async def _exec(device: Device, script: str) -> None:
 
 
 async def _attached(device: Device, name: str, count: int = 1) -> None:
-    pump = device.output._pumps[device.containers[name]]
+    source = device.output._sources[device.containers[name]]
     async with asyncio.timeout(20):
-        while len(pump.listeners) < count:
+        while len(source.listeners) < count:
             await asyncio.sleep(0.02)
