@@ -90,6 +90,8 @@ class PodsConfig(Section, frozen=True, kw_only=True):
     """Longest back-off between restarts of a failing container, seconds."""
     log_max_bytes: int = 10 * 1024 * 1024
     log_max_files: int = 5
+    log_total_max_bytes: int = 512 * 1024 * 1024
+    """All containers' logs together: above it, the oldest of the biggest are removed."""
     allowed_unsafe_sysctls: list[str] = []
     """Kernel parameters that pods may set besides the safe ones; `*` ends a prefix."""
 
@@ -143,6 +145,9 @@ class Config(Section, frozen=True, kw_only=True):
     data_dir: str = "/var/lib/edgeorch"
     run_dir: str = "/run/edgeorch"
     log_dir: str = "/var/log/pods"
+    log_links_dir: str = ""
+    """Links to the logs by pod and container, for log shippers; by default "containers" beside
+    log_dir, which is /var/log/containers."""
     api: ApiConfig = ApiConfig()
     health: HealthConfig = HealthConfig()
     containerd: ContainerdConfig = ContainerdConfig()
@@ -170,6 +175,10 @@ class Config(Section, frozen=True, kw_only=True):
     @property
     def storage_dir(self) -> pathlib.Path:
         return pathlib.Path(self.storage.path or f"{self.data_dir}/storage")
+
+    @property
+    def log_links(self) -> pathlib.Path:
+        return pathlib.Path(self.log_links_dir or pathlib.Path(self.log_dir).parent / "containers")
 
     @property
     def api_socket(self) -> pathlib.Path:
@@ -283,6 +292,7 @@ def _check(config: Config) -> None:
         "data_dir": config.data_dir,
         "run_dir": config.run_dir,
         "log_dir": config.log_dir,
+        "log_links_dir": str(config.log_links),
         "cgroup_root": config.cgroup_root,
         "dns.resolv_conf": config.dns.resolv_conf,
         "storage.path": str(config.storage_dir),
@@ -367,6 +377,10 @@ def _check_pods(pods: PodsConfig) -> None:
         raise ConfigError(f"pods.log_max_bytes: use {_MIN_LOG_BYTES} or more")
     if pods.log_max_files < _MIN_LOG_FILES:
         raise ConfigError(f"pods.log_max_files: use {_MIN_LOG_FILES} or more")
+    if pods.log_total_max_bytes < pods.log_max_bytes:
+        raise ConfigError(
+            f"pods.log_total_max_bytes: use pods.log_max_bytes ({pods.log_max_bytes}) or more"
+        )
 
 
 _LABEL = r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)"

@@ -44,7 +44,6 @@ from edgeorch.model import kinds, views
 from edgeorch.runtime import containers, errors, execs, leases, rootfs, snapshots, stdio
 from edgeorch.runtime import events as runtime_events
 from edgeorch.runtime import images as runtime_images
-from edgeorch.runtime import logs as runtime_logs
 from edgeorch.store import watch
 
 if TYPE_CHECKING:
@@ -93,9 +92,8 @@ class Agent:
             containerd, snapshotter=settings.snapshotter, work_dir=settings.data_dir / "import"
         )
         fifos = stdio.StdioDir(settings.run_dir)
-        self.output = runtime_logs.Logs(
-            fifos, max_size=settings.log_max_bytes, max_files=settings.log_max_files
-        )
+        speaker = events.recorder("kubelet", on_node=True)
+        self.output = logs.output(fifos, settings, speaker)
         self.execs = execs.Execs(containerd, self._containers, fifos)
         crash_loop = backoff.Policy(
             restarts.CRASH_LOOP.initial, restarts.CRASH_LOOP.factor, settings.crash_loop_ceiling
@@ -285,6 +283,7 @@ class Agent:
         try:
             self._node.set_runtime_version(await self._containerd.health())
             await self._tidier.tidy()
+            await asyncio.to_thread(gc.remove_dead_links, self._settings)
         except errors.ContainerdError as error:
             log.warning("Cannot look for what a former process left: %s", error)
 

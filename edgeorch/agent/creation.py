@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeorch.agent import images, machine, profiles, users, volumes
-from edgeorch.core import cgroups, container_labels, env, oci_spec, pod_files, pod_plan, qos
+from edgeorch.core import (
+    cgroups,
+    container_labels,
+    env,
+    log_names,
+    oci_spec,
+    pod_files,
+    pod_plan,
+    qos,
+)
 from edgeorch.lib import json
 from edgeorch.model import kinds, views
 
@@ -80,8 +89,13 @@ class Maker:
         return self._message_path(uid, container.name, container.attempt)
 
     def log_path(self, identity: views.Meta, name: str, attempt: int) -> pathlib.Path:
-        folder = f"{identity.namespace}_{identity.name}_{identity.uid}"
+        folder = log_names.folder(identity.namespace, identity.name, identity.uid)
         return self._settings.log_dir / folder / name / f"{attempt}.log"
+
+    def log_link(self, identity: views.Meta, name: str, container_id: str) -> pathlib.Path:
+        """Where log shippers look for the same."""
+        link = log_names.link(identity.namespace, identity.name, name, container_id)
+        return self._settings.log_links / link
 
     def env_facts(self, pod: views.Pod, pod_ip: str) -> env.Facts:
         host_ip = self._network.node_addresses.internal

@@ -222,7 +222,10 @@ class Executor:
         if container is None or container.state is not State.CREATED:
             return
         path = shop.maker.log_path(self.pod.metadata, spec.name, container.attempt)
-        io = await shop.output.attach(action.id, path, terminal=spec.tty, stdin=spec.stdin)
+        link = shop.maker.log_link(self.pod.metadata, spec.name, action.id)
+        io = await shop.output.attach(
+            action.id, path, link=link, terminal=spec.tty, stdin=spec.stdin
+        )
         say = shop.voice.container(self.pod, action.name, kind)
         with shop.observer.starting(action.id):
             try:
@@ -400,6 +403,7 @@ class Executor:
         """The message is in the labels by now; the log stays for one more attempt."""
         maker, meta = self._shop.maker, self.pod.metadata
         maker.message_path(meta.uid, container).unlink(missing_ok=True)
+        maker.log_link(meta, container.name, container.id).unlink(missing_ok=True)
         older = maker.log_path(meta, container.name, container.attempt - 1)
         for path in older.parent.glob(f"{older.name}*"):
             path.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from edgeorch.model import views
 from edgeorch.net.network import NetworkError
+from edgeorch.runtime import logfile
 
 if TYPE_CHECKING:
     import pathlib
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from edgeorch.agent import ports
     from edgeorch.agent.executor import Workshop
     from edgeorch.agent.observer import Identity
+    from edgeorch.agent.settings import Settings
     from edgeorch.core.observed import Container
 
 log = logging.getLogger(__name__)
@@ -55,6 +57,12 @@ async def sweep(uids: set[str], shop: Workshop) -> None:
             await shop.sandboxes.tear_down(views.Pod(metadata=views.Meta(uid=uid)))
         except (OSError, NetworkError) as error:
             log.warning("Cannot remove what is left of pod %s: %s", uid, error)
+    await asyncio.to_thread(remove_dead_links, shop.settings)
+
+
+def remove_dead_links(settings: Settings) -> None:
+    """Of containers whose logs are gone."""
+    logfile.remove_dead_links(settings.log_links, settings.log_dir)
 
 
 def _remove_logs(folder: pathlib.Path, uid: str) -> None:

@@ -1,20 +1,42 @@
-"""What `kubectl logs` reads: the file of the right attempt of a container."""
+"""Logs of containers: what keeps them, and the file of the right attempt for `kubectl logs`."""
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import pathlib
 from typing import TYPE_CHECKING
 
 from edgeorch.core.observed import State
 from edgeorch.model import errors, views
+from edgeorch.runtime import logs, logspace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from edgeorch.agent import ports
     from edgeorch.agent.observer import Observer
+    from edgeorch.agent.settings import Settings
     from edgeorch.lib import clock as clocks
+    from edgeorch.runtime import stdio
+    from edgeorch.store.recorder import Recorder
+
+
+def output(fifos: stdio.StdioDir, settings: Settings, recorder: Recorder) -> logs.Logs:
+    """Make it inside the running event loop. What the limit removes is told as a node's event."""
+    loop = asyncio.get_running_loop()
+    name = settings.node_name
+    involved = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "uid": name}}
+
+    def removed(told: str) -> None:
+        loop.call_soon_threadsafe(recorder.event, involved, "Warning", "ContainerLogsRemoved", told)
+
+    return logs.Logs(
+        fifos,
+        max_size=settings.log_max_bytes,
+        max_files=settings.log_max_files,
+        space=logspace.Space(settings.log_dir, settings.log_total_max_bytes, removed),
+    )
 
 
 class PodLogs:
@@ -44,6 +66,7 @@ class PodLogs:
         timestamps: bool = False,
         tail_lines: int | None = None,
         limit_bytes: int | None = None,
+        stream: str = "",
     ) -> AsyncIterator[bytes]:
         """Raises StatusError before the first chunk."""
         attempt, container_id = self._attempt(pod, uid, container)
@@ -54,7 +77,7 @@ class PodLogs:
                     f'previous terminated container "{container}" in pod "{pod}" not found'
                 )
         if since_seconds is not None:
-            since_time = self._clock.now() - datetime.timedelta(seconds=since_seconds)
+            since_time = _ago(self._clock.now(), since_seconds)
         meta = views.Meta(namespace=namespace, name=pod, uid=uid)
         chunks = self._output.read(
             self._path_of(meta, container, attempt),
@@ -63,6 +86,7 @@ class PodLogs:
             since=since_time,
             timestamps=timestamps,
             limit_bytes=limit_bytes,
+            stream=stream,
         )
         try:
             async for chunk in chunks:
@@ -82,3 +106,11 @@ class PodLogs:
         if latest.state is State.CREATED and latest.last is not None:
             return latest.attempt - 1, latest.last.container_id
         return latest.attempt, latest.id
+
+
+def _ago(now: datetime.datetime, seconds: int) -> datetime.datetime | None:
+    """None where that was before all calendars."""
+    try:
+        return now - datetime.timedelta(seconds=seconds)
+    except OverflowError:
+        return None

@@ -259,6 +259,9 @@ class PodWorker:
                 continue
             path = shop.maker.log_path(self.pod.metadata, spec.name, container.attempt)
             try:
-                await shop.output.attach(container.id, path, terminal=spec.tty, stdin=spec.stdin)
+                link = shop.maker.log_link(self.pod.metadata, spec.name, container.id)
+                await shop.output.attach(
+                    container.id, path, link=link, terminal=spec.tty, stdin=spec.stdin
+                )
             except OSError as error:
                 log.warning("Cannot take up the log of %s: %s", container.id, error)

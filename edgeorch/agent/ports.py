@@ -137,7 +137,13 @@ class Output(Protocol):
     """The output of containers: from the FIFOs into log files and back."""
 
     async def attach(
-        self, container_id: str, path: pathlib.Path, *, terminal: bool = False, stdin: bool = False
+        self,
+        container_id: str,
+        path: pathlib.Path,
+        *,
+        link: pathlib.Path | None = None,
+        terminal: bool = False,
+        stdin: bool = False,
     ) -> stdio.Stdio:
         """Begin, or after a restart of this process go on, to read. Idempotent."""
 
@@ -153,6 +159,7 @@ class Output(Protocol):
         since: datetime.datetime | None = None,
         timestamps: bool = False,
         limit_bytes: int | None = None,
+        stream: str = "",
     ) -> AsyncIterator[bytes]: ...
 
 

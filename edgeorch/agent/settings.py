@@ -23,6 +23,8 @@ class Settings:
     data_dir: pathlib.Path = pathlib.Path("/var/lib/edgeorch")
     run_dir: pathlib.Path = pathlib.Path("/run/edgeorch")
     log_dir: pathlib.Path = pathlib.Path("/var/log/pods")
+    log_links_dir: pathlib.Path | None = None
+    """Where log shippers find them by container; by default beside log_dir."""
     cgroup_root: str = "/edgeorch"
     cluster_domain: str = "cluster.local"
     dns_address: str = ""
@@ -36,6 +38,11 @@ class Settings:
     images: ImageSettings = ImageSettings()
     log_max_bytes: int = 10 * 1024 * 1024
     log_max_files: int = 5
+    log_total_max_bytes: int = 512 * 1024 * 1024
+
+    @property
+    def log_links(self) -> pathlib.Path:
+        return self.log_links_dir or self.log_dir.parent / "containers"
 
     @property
     def seccomp_dir(self) -> pathlib.Path:

@@ -29,6 +29,9 @@ _LISTS = ("containers", "initContainers", "ephemeralContainers")
 _STATUSES = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
 _FOLLOWED = 4 * 3600.0
 """Seconds after which a followed log ends, as the kubelet's streaming connection does."""
+_ALL = "All"
+_STREAMS = {_ALL: "", "Stderr": "stderr", "Stdout": "stdout"}
+"""As clients name them (KEP-3288) → as log entries do."""
 _PULLS = {
     "ErrImagePull": "image can't be pulled",
     "ImagePullBackOff": "trying and failing to pull image",
@@ -44,6 +47,7 @@ class Options:
     timestamps: bool
     tail_lines: int | None
     limit_bytes: int | None
+    stream: str = _ALL
 
 
 def options(call: Call, pod_name: str) -> Options:
@@ -56,11 +60,9 @@ def options(call: Call, pod_name: str) -> Options:
         timestamps=call.flag("timestamps"),
         tail_lines=call.integer("tailLines"),
         limit_bytes=call.integer("limitBytes"),
+        stream=call.query.get("stream", _ALL),
     )
-    causes = _causes(found)
-    if call.query.get("stream", "") not in ("", "All"):
-        causes.append(errors.forbidden_field("stream", "may not be specified"))
-    if causes:
+    if causes := _causes(found):
         raise errors.invalid("PodLogOptions", "", pod_name, causes)
     return found
 
@@ -81,6 +83,11 @@ def _causes(asked: Options) -> list[errors.Cause]:
         causes.append(
             errors.invalid_value("sinceSeconds", asked.since_seconds, "must be greater than 0")
         )
+    if asked.stream not in _STREAMS:
+        causes.append(errors.not_supported("stream", asked.stream, list(_STREAMS)))
+    if asked.stream != _ALL and asked.tail_lines is not None:
+        why = "`tailLines` and specific `stream` are mutually exclusive for now"
+        causes.append(errors.forbidden_field("", why))
     return causes
 
 
@@ -106,9 +113,7 @@ def container_of(pod: Object, asked: str) -> str:
         return str(mains[0])
     told = f"a container name must be specified for pod {name}"
     if mains:
-        told += f", choose one of: [{' '.join(mains)}]"
-    if inits:
-        told += f" or one of the init containers: [{' '.join(inits)}]"
+        told += f", choose one of: [{' '.join([*inits, *mains, *others])}]"
     raise errors.bad_request(told)
 
 
@@ -156,8 +161,8 @@ async def serve(
     logs: ports.LogReader,
     running: longrunning.LongRunning,
 ) -> web.StreamResponse:
-    pod = objects.get(target.kind.resource, *target.key).decode()
     asked = options(call, target.name)
+    pod = objects.get(target.kind.resource, *target.key).decode()
     container = container_of(pod, call.query.get("container", ""))
     if not pod["spec"].get("nodeName"):
         return responses.text(call, "")
@@ -174,6 +179,7 @@ async def serve(
         timestamps=asked.timestamps,
         tail_lines=asked.tail_lines,
         limit_bytes=asked.limit_bytes,
+        stream=_STREAMS[asked.stream],
     )
     with running.hold(call, _FOLLOWED) as deadline:
         try:

@@ -35,6 +35,7 @@ class LogReader(Protocol):
         timestamps: bool = False,
         tail_lines: int | None = None,
         limit_bytes: int | None = None,
+        stream: str = "",
     ) -> AsyncIterator[bytes]:
         """The lines as they are written. Raises StatusError before the first chunk."""
 

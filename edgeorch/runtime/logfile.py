@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import logging
 import os
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 MAX_SIZE = 10 * 1024 * 1024
 MAX_FILES = 5
@@ -24,6 +27,7 @@ _UNDER_WAY = ".tmp"
 _STAMP = "%Y%m%d-%H%M%S"
 _LEVEL = 1
 _GZIP_FORMAT = 31
+_REMEMBERED = 64
 _TRIES = 3
 """Files may be rotated, compressed or removed between being listed and being opened."""
 
@@ -61,9 +65,10 @@ class Appender:
         self.open()
         view = memoryview(entries)
         while view:
-            if self.size >= self._max_size:
-                self.rotate(now)
             piece = self._fitting(entries, len(entries) - len(view))
+            if not piece:
+                self.rotate(now)
+                continue
             try:
                 while piece:
                     count = os.write(self._fd, piece)
@@ -74,12 +79,12 @@ class Appender:
                 raise
 
     def _fitting(self, entries: bytes, begin: int) -> memoryview:
-        """As many entries as the file may still take, and one at least."""
+        """As many entries as the file may still take; an empty one takes one at least."""
         end = len(entries)
         room = self._max_size - self.size
         if end - begin > room:
-            end = entries.rfind(b"\n", begin, begin + room) + 1
-            if not end:
+            end = max(begin, entries.rfind(b"\n", begin, begin + max(0, room)) + 1)
+            if end == begin and not self.size:
                 end = entries.index(b"\n", begin) + 1
         return memoryview(entries)[begin:end]
 
@@ -115,7 +120,10 @@ class Appender:
         if name <= newest:
             name = _after(newest)
         self.close()
+        self.renamed.pop(self.inode, None)
         self.renamed[self.inode] = name
+        if len(self.renamed) > _REMEMBERED:
+            del self.renamed[next(iter(self.renamed))]
         self.path.rename(self.path.with_name(name))
         for path in older[: max(0, len(older) + 2 - self._max_files)]:
             with contextlib.suppress(FileNotFoundError):
@@ -172,6 +180,29 @@ def compress(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
+def make_link(link: Path, path: Path) -> None:
+    """`link` leads to `path`. For log shippers only: nothing fails for want of it."""
+    try:
+        link.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        try:
+            link.symlink_to(path)
+        except FileExistsError:
+            if not link.is_symlink() or link.readlink() != path:
+                log.warning("Cannot make %s: there is something else", link)
+    except OSError as error:
+        log.warning("Cannot make the link %s: %s", link, error)
+
+
+def remove_dead_links(folder: Path, logs: Path) -> None:
+    """Links into `logs` that lead nowhere any more."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                inside = Path(os.readlink(entry.path)).is_relative_to(logs)
+                if inside and not os.path.exists(entry.path):
+                    os.unlink(entry.path)
+
+
 class Cursor:
     """Reads a log from a place on, through rotations that happen meanwhile."""
 
@@ -187,7 +218,7 @@ class Cursor:
         `renamed` is the appender's, where one is at work.
         """
         self._path = path
-        self._renamed = renamed or {}
+        self._renamed: Mapping[int, str] = {} if renamed is None else renamed
         self._file: _Source | None = None
         for _ in range(_TRIES):
             files = [*rotated(path), path]
@@ -220,10 +251,13 @@ class Cursor:
         """The file that was written after this one, if there is one."""
         for _ in range(_TRIES):
             older = rotated(self._path)
-            place = self._place(here, older)
-            if place is None and _inode(self._path) in (None, here.inode):
+            live = _inode(self._path)
+            if here.path == self._path and live in (None, here.inode):
                 return None
-            later = [file for file in older if place and file.name.removesuffix(ZIPPED) > place]
+            place = self._place(here, older)
+            # One that nobody knows was removed as too old: all that are left came after it.
+            after = place or ""
+            later = [file for file in older if file.name.removesuffix(ZIPPED) > after]
             found = _first([*later, self._path])
             if found is not None and found.inode != here.inode:
                 return found
@@ -232,7 +266,7 @@ class Cursor:
         return None
 
     def _place(self, here: _Source, older: list[Path]) -> str | None:
-        """What this file is called now, without .gz; None while it is the one that is written."""
+        """What this file, which is not written any more, is called now, without .gz."""
         if here.path != self._path:
             return here.path.name.removesuffix(ZIPPED)
         known = self._renamed.get(here.inode)

@@ -27,13 +27,6 @@ from edgeorch.wire import cri_log
 log = logging.getLogger(__name__)
 
 
-def log_path(
-    log_dir: Path, namespace: str, pod: str, uid: str, container: str, restart: int
-) -> Path:
-    """Where the kubelet puts it."""
-    return log_dir / f"{namespace}_{pod}_{uid}" / container / f"{restart}.log"
-
-
 class Listener(Protocol):
     """Hears a container's output as it is read, all in the loop's thread."""
 
@@ -83,11 +76,18 @@ class Logs:
         self._keeper.forget_all_but(fifos.container_ids())
 
     async def attach(
-        self, container_id: str, path: Path, *, terminal: bool = False, stdin: bool = False
+        self,
+        container_id: str,
+        path: Path,
+        *,
+        link: Path | None = None,
+        terminal: bool = False,
+        stdin: bool = False,
     ) -> stdio.Stdio:
         """Begin, or after a restart go on, to write a container's output to `path`.
 
-        Before its task is created. The answer is what `Containers.start` wants. Idempotent.
+        Before its task is created. `link` is to lead to it. The answer is what `Containers.start`
+        wants. Idempotent.
         """
         source = self._sources.get(container_id)
         if source is not None:
@@ -104,6 +104,8 @@ class Logs:
             except OSError:
                 pump.close()
                 raise
+            if link is not None:
+                logfile.make_link(link, path)
             return io
 
         io = await asyncio.to_thread(prepare)

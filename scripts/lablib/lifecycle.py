@@ -20,8 +20,8 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from . import descriptors, kernel, settings
 from . import device as devices
-from . import kernel, settings
 from .device import Device, LabError
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -108,10 +108,25 @@ def start(device: Device) -> None:
         raise LabError(f"cannot start {device.name}: no such device; scripts/lab up makes it")
     if kernel.read_pid(device.pid_file("containerd")) is None:
         _containerd(device, record.get("containerd_dir"))
+    if kernel.read_pid(device.pid_file("descriptors")) is None:
+        (device.run / descriptors.NAMES).unlink(missing_ok=True)
+        store = [str(PYTHON), "-SE", str(Path(__file__).with_name("descriptors.py"))]
+        _spawn(device, "descriptors", [*store, str(device.run)], None)
+        kernel.wait_until((device.run / descriptors.NAMES).exists, CONTAINERD_SECONDS)
     if kernel.read_pid(device.pid_file("edgeorch")) is None:
-        command = [str(PYTHON), "-m", "edgeorch", "--config", str(device.config), "serve"]
-        _spawn(device, "edgeorch", command, record.get("containerd_dir"))
+        _spawn(device, "edgeorch", _serve(device), record.get("containerd_dir"))
     _await_ready(device, record.get("health") or settings.edgeorch_settings(device)["health"])
+
+
+def _serve(device: Device) -> list[str]:
+    """edgeorch as a service manager would start it (sd_listen_fds(3))."""
+    told = (
+        f"NOTIFY_SOCKET={device.run / descriptors.NOTIFY}",
+        "LISTEN_FDS=0",  # the store keeps them; edgeorch wants no copies
+        f"LISTEN_FDNAMES={descriptors.names(device.run)}",
+    )
+    serve = [str(PYTHON), "-m", "edgeorch", "--config", str(device.config), "serve"]
+    return ["/usr/bin/env", *told, "/bin/sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh", *serve]
 
 
 def stop(device: Device, number: signal.Signals) -> None:

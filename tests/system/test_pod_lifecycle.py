@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -68,7 +69,7 @@ def test_debugging_a_copy_and_the_node(lab: labs.Lab) -> None:
 
 def test_one_end_restarts_all_and_each_its_own_way(lab: labs.Lab) -> None:
     """Same address, same volumes, init containers anew; no hooks, no grace."""
-    mount = {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}
+    mount: dict[str, Any] = {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}
     rules = [{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [88]}}]
     script = "echo main >>/v/log; [ -e /v/again ] && exec sleep 1000; touch /v/again; exit 88"
     main = manifests.container(script, restartPolicy="Never", restartPolicyRules=rules, **mount)

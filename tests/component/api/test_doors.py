@@ -137,7 +137,7 @@ async def test_a_followed_log_streams_and_ends_with_the_server(device: Device) -
         assert device.logs.asked[-1] == {
             "pod": "default/p", "container": "main", "follow": True, "previous": False,
             "since_seconds": 5, "since_time": None, "timestamps": True, "tail_lines": None,
-            "limit_bytes": None,
+            "limit_bytes": None, "stream": "",
         }  # fmt: skip
         await device.server.close()
         assert await response.read() == b""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeorch.core import log_names
 from edgeorch.runtime import logs
 from tests.component.runtime import watching
 from tests.component.runtime.conftest import Runtime, runtime_of
@@ -19,7 +20,7 @@ async def shown(source: logs.Logs, path: Path, **options: object) -> bytes:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return logs.log_path(tmp_path / "pods", "default", "web", "uid-1", "app", 0)
+    return tmp_path / "pods" / log_names.folder("default", "web", "uid-1") / "app" / "0.log"
 
 
 async def test_output_is_written_as_cri_lines_and_ends_with_the_container(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import errno
+import gzip
 import os
 import tracemalloc
 from collections.abc import AsyncIterator
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeorch.runtime import logfile, logs, stdio
+from edgeorch.runtime import logfile, logs, logspace, stdio
 from edgeorch.wire import cri_log
 from tests.component.runtime import watching
 
@@ -130,6 +131,98 @@ def test_a_reader_goes_on_through_rotations_and_removed_files(tmp_path: Path) ->
     assert read() == b""
     cursor.close()
     appender.close()
+
+
+@pytest.mark.parametrize("tail", [None, 0, 1, 7, 16, 17, 18, 25, 29, 30, 31, 1000])
+def test_old_files_are_compressed_and_read_as_before(tmp_path: Path, tail: int | None) -> None:
+    path = tmp_path / "0.log"
+    appender = logfile.Appender(path, max_size=300, max_files=9)
+    for number in range(1, 31):
+        appender.write(entries(number, number), NOW)
+    appender.close()
+    files = logfile.rotated(path)
+    assert logfile.uncompressed(path) == files[:-1]
+    for file in files[:-1]:
+        logfile.compress(file)
+    # As it is when the power went between making the one and removing the other.
+    files[0].write_bytes(gzip.decompress((tmp_path / f"{files[0].name}.gz").read_bytes()))
+    assert [file.suffix for file in logfile.rotated(path)[1:-1]] == [".gz"] * (len(files) - 2)
+    assert whole(path, tail) == lines(1 if tail is None else max(1, 31 - tail), 30)
+
+
+def test_a_reader_finds_its_way_when_its_file_is_compressed_meanwhile(tmp_path: Path) -> None:
+    path = tmp_path / "0.log"
+    appender = logfile.Appender(path, max_size=100, max_files=20)
+    appender.write(entries(1, 1), NOW)
+    cursor = logfile.Cursor(path, renamed=appender.renamed)
+    renderer = cri_log.Renderer()
+    assert renderer.feed(cursor.read()) == lines(1, 1)
+    for number in range(2, 12):
+        appender.write(entries(number, number), NOW)
+    for file in logfile.uncompressed(path):
+        logfile.compress(file)
+    shown = b""
+    while block := cursor.read():
+        shown += renderer.feed(block)
+    assert shown == lines(2, 11)
+    cursor.close()
+    appender.close()
+
+
+def test_a_file_holds_no_more_than_it_may_however_much_comes_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "0.log"
+    appender = logfile.Appender(path, max_size=1000, max_files=99)
+    appender.write(entries(1, 200), NOW)
+    appender.close()
+    assert all(file.stat().st_size <= 1000 for file in tmp_path.iterdir())
+    assert whole(path) == lines(1, 200)
+
+
+def test_links_lead_to_logs_and_go_when_those_have_gone(tmp_path: Path) -> None:
+    path, links = tmp_path / "pods" / "ns_p_u" / "c" / "0.log", tmp_path / "containers"
+    path.parent.mkdir(parents=True)
+    path.write_text("here")
+    for _ in range(2):
+        logfile.make_link(links / "a.log", path)
+    assert (links / "a.log").read_text() == "here"
+    (links / "foreign.log").symlink_to("/nowhere")
+    logfile.remove_dead_links(links, tmp_path / "pods")
+    assert (links / "a.log").is_symlink()
+    path.unlink()
+    logfile.remove_dead_links(links, tmp_path / "pods")
+    assert [link.name for link in links.iterdir()] == ["foreign.log"]
+
+
+@pytest.mark.parametrize("max_size", [50_000, 10_000_000], ids=["rotated", "only written now"])
+async def test_all_logs_together_stay_below_the_limit(tmp_path: Path, max_size: int) -> None:
+    told: list[str] = []
+    folder = tmp_path / "pods"
+    limit = 300_000
+    output = logs.Logs(
+        stdio.StdioDir(tmp_path / "run"),
+        max_size=max_size,
+        space=logspace.Space(folder, limit, told.append),
+    )
+    paths = [folder / f"ns_p{number}_u" / "c" / "0.log" for number in range(4)]
+    voices = [Talker(await output.attach(f"c{n}", path)) for n, path in enumerate(paths)]
+    voices[3].say(b"quiet\n")
+    for number in range(3000):
+        voices[number % 3].say(b"%d %s\n" % (number, os.urandom(150).hex().encode()))
+        if number % 100 == 0:
+            await asyncio.sleep(0.005)
+    for number, voice in enumerate(voices):
+        voice.end()
+        await output.finish(f"c{number}")
+
+    async def below() -> bool:
+        files = [file for file in folder.rglob("*") if file.is_file()]
+        return sum(file.stat().st_size for file in files) <= limit
+
+    await watching.until(below)
+    assert await _read(output, paths[3]) == b"quiet\n"
+    assert all(path.exists() for path in paths)
+    assert "pods.log_total_max_bytes" in told[0]
+    await output.close()
 
 
 def test_a_log_that_is_not_there_is_not_found(tmp_path: Path) -> None:

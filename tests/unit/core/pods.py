@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from edgeorch.core import actions, container_labels, pod_plan
+from edgeorch.core import actions, pod_plan
 from edgeorch.core.observed import (
     Container,
     Exit,
@@ -40,7 +40,7 @@ def container(name: str = "main", **more: Any) -> Container:
     image = more.pop("spec_image", "i")
     attempt = more.pop("attempt", 0)
     values: dict[str, Any] = {
-        "id": container_labels.container_id("u", name, attempt),
+        "id": f"u-{name}-{attempt}",
         "name": name,
         "kind": Kind.MAIN,
         "attempt": attempt,

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeorch.core import actions, container_labels, pod_phase, pod_plan
+from edgeorch.core import actions, pod_phase, pod_plan
 from edgeorch.core.observed import Container, Kind, PodSeen, Sandbox, State
 from edgeorch.model import views
 from tests.unit.core import pods
@@ -195,4 +195,4 @@ def test_order_is_kept_and_every_pod_comes_to_rest(
         if kind in (Kind.MAIN, Kind.SIDECAR) and latest.exit is None:
             assert latest.state is State.RUNNING
         ids = [c.id for c in device.seen.containers if c.name == spec.name]
-        assert ids == [container_labels.container_id("u", spec.name, latest.attempt)]
+        assert ids == [f"u-{spec.name}-{latest.attempt}"]

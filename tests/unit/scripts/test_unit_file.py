@@ -33,6 +33,7 @@ def test_mounts_are_made_where_the_host_sees_them() -> None:
         "WatchdogSec=60",
         "Restart=on-failure",
         "KillMode=process",
+        "FileDescriptorStoreMax=2048",
         "RuntimeDirectoryPreserve=yes",
     ],
 )
