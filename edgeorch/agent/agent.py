@@ -268,7 +268,7 @@ class Agent:
                 group.create_task(tasks.supervise("pods", self._follow_pods))
                 group.create_task(tasks.supervise("image gc", self._collector.run))
                 group.create_task(tasks.supervise("local storage", self._storage.run))
-                for kind in (kinds.CONFIG_MAP, kinds.SECRET):
+                for kind in (kinds.CONFIG_MAP, kinds.SECRET, kinds.PERSISTENT_VOLUME_CLAIM):
                     follow = functools.partial(self._follow_references, kind)
                     group.create_task(tasks.supervise(kind.plural, follow))
         except asyncio.CancelledError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pathlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from edgeorch.core import (
     pod_files,
     pod_plan,
     qos,
+    sub_paths,
 )
 from edgeorch.lib import json
 from edgeorch.model import kinds, views
@@ -136,6 +138,7 @@ class Maker:
                 self.env_facts(pod, order.pod_ip),
                 env.service_variables(self._services(pod)),
             )
+            parts = sub_paths.resolve(container, variables)
             accounts = await self._users.accounts(config.chain_id)
             user = users.resolve(pod, container, config.user, accounts)
         except env.ConfigError as error:
@@ -148,7 +151,7 @@ class Maker:
         expanded = _expanded(container, variables)
         security = container.security_context or views.ContainerSecurity()
         try:
-            mounts = await asyncio.to_thread(self._mounts, order)
+            mounts = await asyncio.to_thread(self._mounts, order, parts)
             parent, above = await asyncio.to_thread(self._machine, container)
             held = oci_spec.capabilities(security, above)
             calls = await asyncio.to_thread(self._seccomp.filter, pod, container, held)
@@ -160,6 +163,8 @@ class Maker:
                 self._surroundings(order, tier, group, mounts, parent.oom_floor, calls),
                 above,
             )
+        except volumes.SubPathError as error:
+            raise CreateError("CreateContainerConfigError", str(error)) from error
         except (
             oci_spec.SpecError,
             pod_files.HostnameError,
@@ -205,7 +210,7 @@ class Maker:
             seccomp=calls,
         )
 
-    def _mounts(self, order: Order) -> list[oci_spec.Mount]:
+    def _mounts(self, order: Order, parts: Mapping[int, str]) -> list[oci_spec.Mount]:
         pod, uid = order.pod, order.pod.metadata.uid
         folder = self._sandboxes.path(uid)
         shm = _SHM if pod.spec.host_ipc else str(folder / "shm")
@@ -220,7 +225,7 @@ class Maker:
         message.write_bytes(b"")
         message.chmod(0o666)
         found.append(oci_spec.Mount(str(message), order.container.termination_message_path))
-        return found + self._volumes.mounts(pod, order.container)
+        return found + self._volumes.mounts(pod, order.container, parts)
 
     def _message_path(self, uid: str, name: str, attempt: int) -> pathlib.Path:
         return self._settings.pods_dir / uid / "containers" / name / str(attempt)

@@ -11,6 +11,7 @@ import ctypes
 import errno
 import os
 import pathlib
+import re
 import struct
 import threading
 from collections.abc import Mapping, Sequence
@@ -48,6 +49,10 @@ def mount_tmpfs(target: pathlib.Path, options: str, flags: int = MS_NOSUID | MS_
     _mount("tmpfs", str(target), "tmpfs", flags, options)
 
 
+def mount_huge_pages(target: pathlib.Path, options: str) -> None:
+    _mount("nodev", str(target), "hugetlbfs", 0, options)
+
+
 def share(target: pathlib.Path) -> None:
     """Let mounts made below `target` later appear in every copy of it."""
     _mount("none", str(target), "", MS_SHARED | MS_REC, "")
@@ -81,21 +86,38 @@ def open_beneath(root: int, path: str, flags: int, *, here: bool = False) -> int
     if here:
         resolve |= _RESOLVE_NO_XDEV | _RESOLVE_NO_SYMLINKS
     how = struct.pack("QQQ", flags | os.O_CLOEXEC, 0, resolve)
-    found = _libc.syscall(
-        ctypes.c_long(_SYS_OPENAT2),
-        ctypes.c_int(root),
-        os.fsencode(path),
-        ctypes.c_char_p(how),
-        ctypes.c_size_t(len(how)),
-    )
-    if found < 0:
-        raise _failure(f"cannot open {path}")
-    return int(found)
+    while True:
+        found = _libc.syscall(
+            ctypes.c_long(_SYS_OPENAT2),
+            ctypes.c_int(root),
+            os.fsencode(path),
+            ctypes.c_char_p(how),
+            ctypes.c_size_t(len(how)),
+        )
+        if found >= 0:
+            return int(found)
+        # Something was renamed meanwhile, so that the kernel cannot tell.
+        if ctypes.get_errno() != errno.EAGAIN:
+            raise _failure(f"cannot open {path}")
 
 
 def bind(source: str, target: pathlib.Path) -> None:
     """Show `source` (a path, also /proc/self/fd/N) at `target` too, with the mounts below it."""
     _mount(source, str(target), "", _MS_BIND | MS_REC, "")
+
+
+def propagation(path: pathlib.Path) -> tuple[str, bool, bool]:
+    """Of the mount that `path` lies in: where it is, whether it is shared, whether it follows."""
+    best, fields = "", []
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            words = line.split(" ")
+            point = _unescaped(words[4])
+            inside = path == pathlib.Path(point) or str(path).startswith(f"{point.rstrip('/')}/")
+            if inside and len(point) >= len(best):
+                best, fields = point, words[6 : words.index("-")]
+    shared = any(word.startswith("shared:") for word in fields)
+    return best, shared, any(word.startswith("master:") for word in fields)
 
 
 def mount_points(under: pathlib.Path) -> list[pathlib.Path]:
@@ -104,10 +126,17 @@ def mount_points(under: pathlib.Path) -> list[pathlib.Path]:
     found = []
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
-            point = line.split(" ", 5)[4].encode().decode("unicode_escape", "surrogateescape")
+            point = _unescaped(line.split(" ", 5)[4])
             if point == prefix or point.startswith(f"{prefix}/"):
                 found.append(pathlib.Path(point))
     return list(reversed(found))
+
+
+def _unescaped(point: str) -> str:
+    """Spaces and the like stand as octal numbers in mountinfo; see proc(5)."""
+    if "\\" not in point:
+        return point
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), point)
 
 
 def pin_ipc(target: pathlib.Path) -> None:

@@ -62,7 +62,7 @@ class DiskMeter:
         logs = {name: disk.tree(self._log_path(meta, name, 0).parent) for name in names}
         counted = set(local_storage.on_disk(pod))
         shelved = {
-            str(volume["name"]): disk.tree(self._volumes.path(meta.uid, volume))
+            str(volume["name"]): disk.tree(self._volumes.path(pod, volume))
             for volume in pod.spec.volumes
             if volume["name"] in counted
         }

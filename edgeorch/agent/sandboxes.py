@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import pathlib
-import shutil
 from typing import TYPE_CHECKING
 
 from edgeorch.agent import linux, machine, pause
+from edgeorch.agent.volumes import removal
 from edgeorch.core import cgroups, pod_bandwidth, pod_files, qos, sysctls
 from edgeorch.core.observed import Sandbox
 from edgeorch.lib import json
@@ -190,10 +190,7 @@ class Sandboxes:
     def _remove(self, uid: str) -> None:
         folder = self.path(uid)
         self._pauses.end(uid, folder)
-        for point in linux.mount_points(folder):
-            linux.unmount(point)
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(folder)
+        removal.remove_with_mounts(folder)
         for tier in (qos.GUARANTEED, qos.BURSTABLE, qos.BEST_EFFORT):
             self._groups.remove(cgroups.pod_path(self._settings.cgroup_root, tier, uid))
 

@@ -56,12 +56,13 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A bind mount. `recursive_ro` is for sources with mounts below them."""
+    """A bind mount. `recursive`: read-only with all that is mounted below it (Linux 5.12)."""
 
     source: str
     target: str
     read_only: bool = False
     propagation: str = "rprivate"
+    recursive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +236,8 @@ def _binds(mounts: Sequence[Mount]) -> list[Object]:
 
 
 def _bind(mount: Mount) -> Object:
-    options = ["rbind", mount.propagation, "ro" if mount.read_only else "rw"]
+    read_only = "rro" if mount.recursive else "ro"
+    options = ["rbind", mount.propagation, read_only if mount.read_only else "rw"]
     return _mount(mount.target, "bind", mount.source, options)
 
 

@@ -1,8 +1,12 @@
-"""PersistentVolumes, PersistentVolumeClaims, StorageClasses."""
+"""PersistentVolumes, PersistentVolumeClaims, StorageClasses, and the volumes of pods."""
 
 # ruff: noqa: RUF012 -- msgspec copies mutable defaults
 
 from __future__ import annotations
+
+from typing import Any
+
+from msgspec import field
 
 from edgeorch.model.views import (
     Condition,
@@ -105,3 +109,17 @@ class StorageClass(View, frozen=True, kw_only=True):
     volume_binding_mode: str = "Immediate"
     allow_volume_expansion: bool = False
     allowed_topologies: list[TopologyTerm] = []
+
+
+class PodVolume(View, frozen=True, kw_only=True):
+    """The kinds of volumes that the device can mount; pods of others wait, and are told why."""
+
+    name: str = ""
+    empty_dir: dict[str, Any] | None = None
+    host_path: dict[str, Any] | None = None
+    config_map: dict[str, Any] | None = None
+    secret: dict[str, Any] | None = None
+    projected: dict[str, Any] | None = None
+    downward_api: dict[str, Any] | None = field(name="downwardAPI", default=None)
+    persistent_volume_claim: dict[str, Any] | None = None
+    ephemeral: dict[str, Any] | None = None

@@ -41,6 +41,7 @@ _TEMPLATES: dict[tuple[type[views.View], str], type[views.View]] = {
     (workloads.DaemonSetSpec, "template"): views.Pod,
     (workloads.ReplicationControllerSpec, "template"): views.Pod,
     (batch.JobSpec, "template"): views.Pod,
+    (views.PodSpec, "volumes"): storage.PodVolume,
     (workloads.StatefulSetSpec, "volumeClaimTemplates"): storage.PersistentVolumeClaim,
 }
 # Kinds that are kept for those who read them; nothing on the device follows them.

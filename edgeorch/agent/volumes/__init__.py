@@ -5,8 +5,8 @@ directory: secret, projected, downwardAPI, and emptyDir of medium Memory. `shelf
 down; what a volume made of objects holds is said by `payloads`, how it gets there by `atomic`.
 """
 
-from edgeorch.agent.volumes.errors import VolumeError
+from edgeorch.agent.volumes.errors import SubPathError, VolumeError
 from edgeorch.agent.volumes.shelf import Volumes
 from edgeorch.agent.volumes.tokens import Tokens
 
-__all__ = ["Tokens", "VolumeError", "Volumes"]
+__all__ = ["SubPathError", "Tokens", "VolumeError", "Volumes"]

@@ -15,6 +15,13 @@ import stat
 from edgeorch.agent import linux
 
 
+def remove_with_mounts(folder: pathlib.Path) -> None:
+    """Take off what is mounted in it, then remove it. Raises OSError when that cannot be."""
+    for point in linux.mount_points(folder):
+        linux.unmount(point)
+    remove_tree(folder)
+
+
 def remove_tree(folder: pathlib.Path) -> None:
     """It may be gone already. Raises OSError (EXDEV) when something is mounted in it, in which case
     what is mounted has been left as it was."""

@@ -11,15 +11,25 @@ import contextlib
 import hashlib
 import os
 import pathlib
-import shutil
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from edgeorch.agent import linux
-from edgeorch.agent.volumes import atomic, host_paths, payloads, sources, tokens
-from edgeorch.agent.volumes.errors import VolumeError
+from edgeorch.agent.volumes import (
+    atomic,
+    claims,
+    container_mounts,
+    host_paths,
+    ownership,
+    payloads,
+    removal,
+    scratch,
+    sources,
+    sub_path_mounts,
+    tokens,
+)
+from edgeorch.agent.volumes.errors import SubPathError, VolumeError
 from edgeorch.core import env, oci_spec
-from edgeorch.lib import json, quantity
+from edgeorch.lib import json
 from edgeorch.model import views
 
 if TYPE_CHECKING:
@@ -33,39 +43,62 @@ class Volumes:
         self._settings = settings
         self._tokens = service_tokens
         self._payloads = payloads.Payloads(objects, service_tokens)
+        self._claims = claims.Claims(objects)
+        self._memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
     # --- where ----------------------------------------------------------------------------------
 
-    def path(self, uid: str, volume: Mapping[str, Any]) -> pathlib.Path:
-        kind = sources.kind_of(volume)
+    def path(self, pod: views.Pod, volume: Mapping[str, Any]) -> pathlib.Path:
+        """Raises VolumeError for one whose claim has no volume."""
+        kind, name = sources.kind_of(volume), str(volume["name"])
         if kind == "hostPath":
             return pathlib.Path(str(volume["hostPath"]["path"]))
+        if kind in sources.CLAIMED:
+            return self._claims.place(pod, volume).path
         in_memory = kind in sources.ON_TMPFS or (
-            kind == "emptyDir" and volume["emptyDir"].get("medium") == "Memory"
+            kind == "emptyDir" and scratch.is_mounted(volume["emptyDir"])
         )
         base = self._settings.sandboxes_dir if in_memory else self._settings.pods_dir
-        return base / uid / "volumes" / kind / str(volume["name"])
+        return base / pod.metadata.uid / "volumes" / kind / name
 
-    def mounts(self, pod: views.Pod, container: views.Container) -> list[oci_spec.Mount]:
-        """The container's volume mounts; folders named by subPath are made.
-
-        Raises VolumeError. Blocks.
+    def mounts(
+        self, pod: views.Pod, container: views.Container, parts: Mapping[int, str]
+    ) -> list[oci_spec.Mount]:
+        """The container's volume mounts. `parts`: what they show of their volumes, by number; of
+        those left out it is all. Raises VolumeError. Blocks.
         """
         by_name = {volume["name"]: volume for volume in pod.spec.volumes}
         found = []
-        for mount in container.volume_mounts:
+        for number, mount in enumerate(container.volume_mounts):
             volume = by_name.get(mount.name)
             if volume is None:
                 raise VolumeError(f'volume "{mount.name}" is not in the pod')
-            source = self.path(pod.metadata.uid, volume)
-            if mount.sub_path:
-                source = _beneath(source, mount.sub_path)
-            target = mount.mount_path
-            if not target.startswith("/"):
-                target = f"/{target}"
-            read_only = mount.read_only or sources.kind_of(volume) in sources.MADE
-            found.append(oci_spec.Mount(str(source), target, read_only))
+            source = self.path(pod, volume)
+            part = parts.get(number, ".")
+            if part != ".":
+                source = self._pinned(pod, container, number, source, part)
+            found.append(container_mounts.mount(mount, volume, source))
         return found
+
+    def _pinned(
+        self,
+        pod: views.Pod,
+        container: views.Container,
+        number: int,
+        source: pathlib.Path,
+        part: str,
+    ) -> pathlib.Path:
+        folder = self._settings.sandboxes_dir / pod.metadata.uid / "volume-subpaths"
+        mount = container.volume_mounts[number]
+        target = folder / mount.name / container.name / str(number)
+        try:
+            sub_path_mounts.pin(source, part, target)
+        except (VolumeError, OSError) as error:
+            raise SubPathError(
+                f'failed to prepare subPath for volumeMount "{mount.name}" of container'
+                f' "{container.name}": {error}'
+            ) from error
+        return target
 
     # --- what is referred to --------------------------------------------------------------------
 
@@ -80,6 +113,8 @@ class Volumes:
             for resource, name in sources.of_volume(volume):
                 stored = self._objects.find(resource, pod.metadata.namespace, name)
                 parts.append((resource, name, stored.version if stored else 0))
+            if sources.kind_of(volume) in sources.CLAIMED:
+                parts.append(self._claims.bound_to(pod, volume))
             if sources.kind_of(volume) in ("downwardAPI", "projected"):
                 parts.append((pod.metadata.labels, pod.metadata.annotations))
         return hashlib.sha256(json.canonical(parts)).hexdigest()[:16]
@@ -104,6 +139,8 @@ class Volumes:
                 made = self._payloads.files(pod, volume, facts)
                 await asyncio.to_thread(self._set_up, pod, volume, made)
             except (VolumeError, env.ConfigError, OSError) as error:
+                if isinstance(error, VolumeError) and error.whole:
+                    raise
                 told = f'MountVolume.SetUp failed for volume "{volume["name"]}" : {error}'
                 raise VolumeError(told) from error
 
@@ -119,45 +156,40 @@ class Volumes:
 
     def _remove(self, uid: str) -> None:
         for folder in (
+            self._settings.sandboxes_dir / uid / "volume-subpaths",
             self._settings.sandboxes_dir / uid / "volumes",
             self._settings.pods_dir / uid,
         ):
-            for point in linux.mount_points(folder):
-                linux.unmount(point)
-            with contextlib.suppress(FileNotFoundError):
-                shutil.rmtree(folder)
+            removal.remove_with_mounts(folder)
 
     def _set_up(self, pod: views.Pod, volume: Mapping[str, Any], made: atomic.Files | None) -> None:
         kind = sources.kind_of(volume)
-        path = self.path(pod.metadata.uid, volume)
-        group = pod.spec.security_context.fs_group if pod.spec.security_context else None
+        if kind in sources.CLAIMED:
+            self._set_up_claim(pod, volume)
+            return
+        path = self.path(pod, volume)
         if made is not None:
-            atomic.write(path, made, group)
+            security = pod.spec.security_context
+            atomic.write(path, made, security.fs_group if security else None)
         elif kind == "emptyDir":
-            _empty_dir(path, volume["emptyDir"], group)
+            scratch.make(path, volume["emptyDir"], pod, self._memory)
         elif kind == "hostPath":
             host_paths.prepare(path, volume["hostPath"].get("type") or "")
         else:
             raise VolumeError(f"volumes of kind {kind or 'nothing'} are not supported on this node")
 
-
-def _empty_dir(path: pathlib.Path, source: Mapping[str, Any], group: int | None) -> None:
-    path.mkdir(parents=True, exist_ok=True)
-    if source.get("medium") == "Memory" and path not in linux.mount_points(path):
-        limit = source.get("sizeLimit")
-        size = f",size={quantity.parse(str(limit)).value()}" if limit else ""
-        linux.mount_tmpfs(path, f"mode=0777{size}")
-    if group is not None:
-        os.chown(path, -1, group)
-    path.chmod(0o777 if group is None else 0o2777)
-
-
-def _beneath(root: pathlib.Path, sub_path: str) -> pathlib.Path:
-    """A place inside a volume; no link in the volume leads out of it."""
-    inside = root.resolve()
-    target = (root / sub_path).resolve()
-    if not target.is_relative_to(inside):
-        raise VolumeError(f"subPath {sub_path} leads out of the volume")
-    if not target.exists():
-        target.mkdir(mode=0o755, parents=True)
-    return target
+    def _set_up_claim(self, pod: views.Pod, volume: Mapping[str, Any]) -> None:
+        place = self._claims.place(pod, volume)
+        claims.check(place)
+        security = pod.spec.security_context
+        if security is None or security.fs_group is None or place.host_type is not None:
+            return
+        if (volume.get("persistentVolumeClaim") or {}).get("readOnly"):
+            return
+        # Once for the pod: going through many files again would wear the medium for nothing.
+        done = self._settings.sandboxes_dir / pod.metadata.uid / "volumes" / "owned"
+        mark = done / str(volume["name"])
+        if not mark.exists():
+            ownership.give(place.path, security.fs_group, security.fs_group_change_policy)
+            done.mkdir(parents=True, exist_ok=True)
+            mark.touch()

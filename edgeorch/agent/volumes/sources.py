@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from edgeorch.model import views
+from edgeorch.model import kinds, views
 
 Reference = tuple[str, str]
 """Resource and name, in the pod's namespace."""
@@ -13,6 +13,8 @@ Reference = tuple[str, str]
 ON_TMPFS = ("secret", "projected", "downwardAPI")
 MADE = ("configMap", *ON_TMPFS)
 """Kinds whose files are made from objects; containers only read them."""
+CLAIMED = ("persistentVolumeClaim", "ephemeral")
+"""Kinds whose data belongs to a claim."""
 
 
 def kind_of(volume: Mapping[str, Any]) -> str:
@@ -20,9 +22,22 @@ def kind_of(volume: Mapping[str, Any]) -> str:
     return next((key for key, value in volume.items() if key != "name" and value is not None), "")
 
 
+def claim_name(pod: views.Pod, volume: Mapping[str, Any]) -> str:
+    """Of a volume of one of the kinds in CLAIMED."""
+    source = volume.get("persistentVolumeClaim")
+    if source is not None:
+        return str(source.get("claimName", ""))
+    return f"{pod.metadata.name}-{volume['name']}"
+
+
 def references(pod: views.Pod) -> set[Reference]:
     """Objects whose change concerns the pod: of its volumes and of its environment."""
     found = {ref for volume in pod.spec.volumes for ref in of_volume(volume)}
+    found |= {
+        (kinds.PERSISTENT_VOLUME_CLAIM.resource, claim_name(pod, volume))
+        for volume in pod.spec.volumes
+        if kind_of(volume) in CLAIMED
+    }
     spec = pod.spec
     for container in (*spec.containers, *spec.init_containers, *spec.ephemeral_containers):
         for source in container.env_from:

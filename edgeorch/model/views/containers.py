@@ -126,7 +126,10 @@ class VolumeMount(View, frozen=True, kw_only=True):
     name: str
     mount_path: str
     read_only: bool = False
+    recursive_read_only: str = ""
     sub_path: str = ""
+    sub_path_expr: str = ""
+    mount_propagation: str = ""
 
 
 class Container(View, frozen=True, kw_only=True):

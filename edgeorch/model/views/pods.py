@@ -29,6 +29,7 @@ class PodSecurity(View, frozen=True, kw_only=True):
     run_as_group: int | None = None
     run_as_non_root: bool | None = None
     fs_group: int | None = None
+    fs_group_change_policy: str = ""
     supplemental_groups: list[int] = []
     supplemental_groups_policy: str = "Merge"
     seccomp_profile: Profile | None = None
