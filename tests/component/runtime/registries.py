@@ -12,6 +12,7 @@ import os
 import random
 import shutil
 import socket
+import ssl
 import subprocess
 import tarfile
 import time
@@ -27,12 +28,13 @@ storage:
     rootdirectory: {root}/storage
 http:
   addr: 127.0.0.1:{port}
-{auth}
+{more}
 log:
   level: error
 """
 HTPASSWD = "auth:\n  htpasswd:\n    realm: test\n    path: {root}/htpasswd\n"
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI = "application/vnd.oci.image"
+MANIFEST = f"{OCI}.manifest.v1+json"
 
 
 def free_port() -> int:
@@ -42,35 +44,63 @@ def free_port() -> int:
 
 
 class Registry:
-    def __init__(self, root: Path, port: int, authorization: str = "") -> None:
+    def __init__(
+        self, root: Path, port: int, authorization: str = "", *, tls: bool = False
+    ) -> None:
         self.root = root
         self.port = port
+        self._scheme = "https" if tls else "http"
         self._authorization = authorization
 
     def push(self, name: str, tag: str, layers: list[bytes]) -> str:
         """The manifest's digest. Layers are plain tar bytes."""
+        packed = [
+            self.blob(name, gzip.compress(layer, 1, mtime=0), f"{OCI}.layer.v1.tar+gzip")
+            for layer in layers
+        ]
+        return self.push_packed(name, tag, packed, layers)
+
+    def push_packed(
+        self,
+        name: str,
+        tag: str,
+        packed: list[dict[str, Any]],
+        layers: list[bytes],
+        kind: str = MANIFEST,
+        **platform: str,
+    ) -> str:
+        """`packed` are descriptors of layers whose plain tar bytes are `layers`."""
         config = {
             "architecture": "amd64",
             "os": "linux",
+            **platform,
             "config": {"Cmd": ["/bin/sh"]},
             "rootfs": {"type": "layers", "diff_ids": [_digest(layer) for layer in layers]},
         }
-        blobs = [gzip.compress(layer, 1, mtime=0) for layer in layers]
         raw = json.dumps(config).encode()
+        own = "application/vnd.docker.container.image.v1+json"
         manifest = {
             "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "config": self._blob(name, raw, "application/vnd.oci.image.config.v1+json"),
-            "layers": [
-                self._blob(name, blob, "application/vnd.oci.image.layer.v1.tar+gzip")
-                for blob in blobs
-            ],
+            "mediaType": kind,
+            "config": self.blob(name, raw, f"{OCI}.config.v1+json" if kind == MANIFEST else own),
+            "layers": packed,
         }
+        return self.put(name, tag, manifest)
+
+    def put(self, name: str, tag: str, manifest: dict[str, Any]) -> str:
         body = json.dumps(manifest).encode()
-        self._request("PUT", f"/v2/{name}/manifests/{tag}", body, MANIFEST)
+        self._request("PUT", f"/v2/{name}/manifests/{tag}", body, manifest["mediaType"])
         return _digest(body)
 
-    def _blob(self, name: str, data: bytes, media_type: str) -> dict[str, Any]:
+    def get(self, name: str, digest: str) -> bytes:
+        """A manifest as it is stored."""
+        url = f"{self._scheme}://127.0.0.1:{self.port}/v2/{name}/manifests/{digest}"
+        request = urllib.request.Request(url, headers={"Accept": MANIFEST})
+        with urllib.request.urlopen(request) as response:
+            found: bytes = response.read()
+            return found
+
+    def blob(self, name: str, data: bytes, media_type: str) -> dict[str, Any]:
         place = self._request("POST", f"/v2/{name}/blobs/uploads/", b"", "")
         joint = "&" if "?" in place else "?"
         self._request(
@@ -79,28 +109,33 @@ class Registry:
         return {"mediaType": media_type, "digest": _digest(data), "size": len(data)}
 
     def _request(self, method: str, path: str, body: bytes, media_type: str) -> str:
-        url = path if path.startswith("http") else f"http://127.0.0.1:{self.port}{path}"
+        base = f"{self._scheme}://127.0.0.1:{self.port}"
+        url = path if path.startswith("http") else f"{base}{path}"
         request = urllib.request.Request(url, data=body, method=method)
         if media_type:
             request.add_header("Content-Type", media_type)
         if self._authorization:
             request.add_header("Authorization", self._authorization)
-        with urllib.request.urlopen(request) as response:
+        trusting = ssl._create_unverified_context()
+        with urllib.request.urlopen(request, context=trusting) as response:
             return str(response.headers.get("Location", ""))
 
 
 @contextlib.contextmanager
-def running(root: Path, *, user: str = "", password: str = "") -> Iterator[Registry]:
-    """`docker-registry` on loopback, with basic authentication when a user is given."""
+def running(
+    root: Path, *, user: str = "", password: str = "", more: str = "", tls: bool = False
+) -> Iterator[Registry]:
+    """`docker-registry` on loopback, with basic authentication when a user is given. `more` goes
+    into its configuration, the first lines below `http`."""
     port = free_port()
-    auth = authorization = ""
+    auth, authorization = more, ""
     if user:
         import base64
 
         auth = HTPASSWD.format(root=root)
         (root / "htpasswd").write_text(f"{user}:{_bcrypt(password)}\n")
         authorization = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
-    (root / "registry.yml").write_text(CONFIG.format(root=root, port=port, auth=auth))
+    (root / "registry.yml").write_text(CONFIG.format(root=root, port=port, more=auth))
     program = shutil.which("docker-registry") or "docker-registry"
     environment = {**os.environ, "OTEL_TRACES_EXPORTER": "none"}
     with (root / "registry.log").open("wb") as log:
@@ -109,7 +144,7 @@ def running(root: Path, *, user: str = "", password: str = "") -> Iterator[Regis
         )
     try:
         _await_port(port, process)
-        yield Registry(root, port, authorization)
+        yield Registry(root, port, authorization, tls=tls)
     finally:
         process.terminate()
         process.wait(10)
@@ -154,9 +189,12 @@ class Line:
     def __init__(self, target: int) -> None:
         self._target = target
         self._server: asyncio.Server | None = None
+        self._closing = asyncio.Event()
         self.port = 0
         self.cuts: list[int] = []
         """After how many bytes from the registry each next long connection breaks."""
+        self.stalls: list[int] = []
+        """After how many bytes each next long connection falls silent, without an end."""
         self.damage_at = 0
         """Damages one byte of the first connection that gets so far; 0 never."""
         self.carried = 0
@@ -168,12 +206,16 @@ class Line:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._closing.set()
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         above_reader, above = await asyncio.open_connection("127.0.0.1", self._target)
+        # What sits in the kernel has not crossed the line.
+        own = writer.get_extra_info("socket")
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
         up = asyncio.ensure_future(self._up(reader, above))
         try:
             await self._down(above_reader, writer)
@@ -199,6 +241,9 @@ class Line:
                     data = data[:-1] + bytes([data[-1] ^ 1])
                 writer.write(data)
                 await writer.drain()
+                if self.stalls and seen > self.stalls[0]:
+                    self.stalls.pop(0)
+                    await self._closing.wait()
                 if self.cuts and seen > self.cuts[0]:
                     self.cuts.pop(0)
                     return
