@@ -20,7 +20,7 @@ import grpclib.encoding.proto
 import grpclib.exceptions
 from google.protobuf import empty_pb2
 
-from edgeorch.runtime import errors
+from edgeorch.runtime import corked, errors
 from edgeorch.runtime.pb import (
     containers_grpc,
     content_grpc,
@@ -73,7 +73,7 @@ class _Services:
     def __init__(self, address: str) -> None:
         # Windows bound what a fast stream may have in flight: 1 MiB serves a local socket well.
         window = 1024 * 1024
-        self.channel = grpclib.client.Channel(
+        self.channel = corked.Channel(
             path=address,
             codec=_BoundedCodec(),
             config=grpclib.config.Configuration(

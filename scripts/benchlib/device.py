@@ -122,8 +122,16 @@ class Device:
 
     # --- processes ------------------------------------------------------------------------------
 
+    @property
+    def containerd_socket(self) -> str:
+        return str(self._run / "containerd.sock")
+
+    def inside(self, *command: str) -> list[str]:
+        """`command` as it runs in the device's network."""
+        return ["nsenter", f"--net=/proc/{self.containerd_pid()}/ns/net", "--", *command]
+
     def ctr(self, *words: str) -> str:
-        address = str(self._run / "containerd.sock")
+        address = self.containerd_socket
         command = ["ctr", "--address", address, "--namespace", "edgeorch", *words]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 

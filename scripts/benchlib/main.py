@@ -17,6 +17,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 import device as devices
 import network
+import pulls
 
 Result = dict[str, Any]
 
@@ -195,14 +196,24 @@ async def main() -> None:
     parser.add_argument("--json", type=pathlib.Path, default=devices.ROOT / "bench.json")
     parser.add_argument("--keep", action="store_true", help="leave the device up")
     parser.add_argument("--network", action="store_true", help="only Services and DNS")
+    parser.add_argument("--pulls", action="store_true", help="only pulls from a registry")
+    parser.add_argument("--megabytes", type=int, default=200, help="size of the image to pull")
     chosen = parser.parse_args()
     async with devices.Device(chosen.name, chosen.containerd, keep=chosen.keep) as device:
         if chosen.network:
             print(json.dumps(await network.Network(device).measure(), indent=2))
             return
+        size = chosen.megabytes * 1_000_000
+        if chosen.pulls:
+            only = await pulls.measure(device, chosen.rounds, size, 4)
+            print(json.dumps(only, indent=2))
+            print(pulls.table(only))
+            return
         found = await measure(device, chosen.rounds, chosen.idle)
+        found["pulls"] = await pulls.measure(device, min(chosen.rounds, 5), size, 4)
     chosen.json.write_text(json.dumps(found, indent=2) + "\n")
     print(table(found))
+    print(pulls.table(found["pulls"]))
 
 
 if __name__ == "__main__":

@@ -101,5 +101,7 @@ async def runtime(
         yield made
         for record in await made.containers.list():
             await made.containers.delete(record.id, force=True)
+        for lease in await made.leases.list():
+            await made.leases.remove(lease.id)
     finally:
         made.client.close()
