@@ -6,8 +6,10 @@ Results are values: whether it went well and what to say if not, in the kubelet'
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import TYPE_CHECKING
 
+from edgeorch.lib import json
 from edgeorch.probes import grpc, http, tcp
 from edgeorch.runtime import errors, execs
 
@@ -22,6 +24,10 @@ class Unknown(Exception):
     """The check could not be made at all, so it says nothing about the container."""
 
 
+class Unreachable(Unknown):
+    """The container or containerd is away at the moment: not worth a word."""
+
+
 class Checks:
     def __init__(self, commands: ports.Execs) -> None:
         self._execs = commands
@@ -32,9 +38,13 @@ class Checks:
         """Raises Unknown."""
         timeout = float(max(1, probe.timeout_seconds))
         if probe.exec is not None:
-            return await self.exec(container_id, probe.exec.command, timeout)
+            well, output = await self.exec(container_id, probe.exec.command, timeout)
+            return well, "" if well else output
         if probe.http_get is not None:
-            return await http.probe(_request(probe.http_get, container, ip), timeout)
+            try:
+                return await http.probe(_request(probe.http_get, container, ip), timeout)
+            except http.BodyError as error:
+                raise Unknown(str(error)) from error
         if probe.tcp_socket is not None:
             port = _port(probe.tcp_socket.port, container)
             return await tcp.probe(probe.tcp_socket.host or ip, port, timeout)
@@ -51,34 +61,77 @@ class Checks:
     ) -> tuple[bool, str]:
         """As long as it takes; whoever calls bounds it. Raises Unknown."""
         if handler.exec is not None:
-            return await self.exec(container_id, handler.exec.command, None)
+            return await self._exec_hook(container_id, handler.exec.command)
         if handler.sleep is not None:
             await asyncio.sleep(handler.sleep.seconds)
             return True, ""
         if handler.http_get is not None:
-            return await http.probe(_request(handler.http_get, container, ip), _HOOK_HTTP_TIMEOUT)
+            return await _call(_request(handler.http_get, container, ip))
         if handler.tcp_socket is not None:
             port = _port(handler.tcp_socket.port, container)
             return await tcp.probe(handler.tcp_socket.host or ip, port, _HOOK_HTTP_TIMEOUT)
         return True, ""
 
-    async def exec(
-        self, container_id: str, command: list[str], limit: float | None
-    ) -> tuple[bool, str]:
+    async def _exec_hook(self, container_id: str, command: list[str]) -> tuple[bool, str]:
+        words = " ".join(command)
         try:
-            result = await self._execs.run(
-                container_id,
-                execs.Command(command),
-                limit=limit if limit is not None else _FOREVER,
-            )
-        except errors.ExecTimeout as error:
-            return False, f"command timed out: {error}"
+            result = await self._run(container_id, command, _FOREVER)
+        except Unknown as error:
+            return False, f"{error}, message: {_quoted('')}"
+        if result.exit_code == 0:
+            return True, ""
+        output = _quoted(result.output.decode("utf-8", "replace"))
+        told = f"command '{words}' exited with {result.exit_code}: {_text(result)}"
+        return False, f"{told}, message: {output}"
+
+    async def exec(self, container_id: str, command: list[str], limit: float) -> tuple[bool, str]:
+        """Whether it exited with 0, and its output. Raises Unknown."""
+        try:
+            result = await self._run(container_id, command, limit)
+        except errors.ExecTimeout:
+            words = _quoted(" ".join(command))
+            return False, f"command timed out: {words} timed out after {limit:g}s"
+        return result.exit_code == 0, _text(result)
+
+    async def _run(self, container_id: str, command: list[str], limit: float) -> execs.ExecResult:
+        """Raises Unknown, ExecTimeout."""
+        try:
+            return await self._execs.run(container_id, execs.Command(command), limit=limit)
+        except errors.ExecTimeout:
+            raise
         except (errors.Unavailable, errors.NotFound) as error:
-            raise Unknown(str(error)) from error
+            raise Unreachable(str(error)) from error
         except errors.ContainerdError as error:
-            return False, f"cannot exec: {error}"
-        output = result.output.decode("utf-8", "replace")[:_MAX_OUTPUT]
-        return result.exit_code == 0, output
+            told = f"failed to exec in container: failed to start exec: {error}"
+            raise Unknown(f"rpc error: code = Unknown desc = {told}") from error
+
+
+def _quoted(text: str) -> str:
+    return json.encode(text).decode()
+
+
+def _text(result: execs.ExecResult) -> str:
+    return result.output.decode("utf-8", "replace")[:_MAX_OUTPUT]
+
+
+async def _call(request: http.Request) -> tuple[bool, str]:
+    """A hook's request: any answer will do. A plain server behind an https hook gets one more."""
+    asked = dataclasses.replace(request, agent=http.HOOK_USER_AGENT)
+    try:
+        async with asyncio.timeout(_HOOK_HTTP_TIMEOUT):
+            try:
+                await http.fetch(asked)
+            except http.HttpError as error:
+                if "HTTP response to HTTPS client" not in str(error):
+                    raise
+                await http.fetch(dataclasses.replace(asked, scheme="http"))
+    except TimeoutError:
+        return False, f'Get "{request.url}": context deadline exceeded'
+    except http.BodyError:
+        return True, ""
+    except http.HttpError as error:
+        return False, f'Get "{request.url}": {error}'
+    return True, ""
 
 
 _FOREVER = 365 * 86400.0

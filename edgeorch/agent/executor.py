@@ -14,17 +14,17 @@ import signal as signals
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
-from edgeorch.agent import checks
+from edgeorch.agent import attending
 from edgeorch.agent.creation import CreateError, Order
-from edgeorch.core import actions, container_labels, pod_plan, probe_state, restarts
-from edgeorch.core.observed import Exit, Hook, Kind, ProbeKind, State, Stop, former
+from edgeorch.core import actions, container_labels, pod_plan, restarts
+from edgeorch.core.observed import Exit, Kind, State, Stop, former
 from edgeorch.lib import clock as clocks
 from edgeorch.model import errors as api_errors
 from edgeorch.model import kinds, views
 from edgeorch.runtime import errors
 
 if TYPE_CHECKING:
-    from edgeorch.agent import creation, images, ports, sandboxes, volumes
+    from edgeorch.agent import checks, creation, images, ports, sandboxes, volumes
     from edgeorch.agent.memory import Memory
     from edgeorch.agent.observer import Observer
     from edgeorch.agent.settings import Settings
@@ -72,6 +72,9 @@ class Executor:
         self.pod = pod
         self._shop = shop
         self._memory = memory
+        self._attendant = attending.Attendant(
+            shop.checks, shop.observer, shop.voice, shop.clock, memory, self._ip
+        )
         self._changed = asyncio.Event()
 
     async def perform(self, action: Action, wake: asyncio.Event) -> None:  # noqa: C901
@@ -89,15 +92,19 @@ class Executor:
             case actions.StartContainer():
                 await self._start(action)
             case actions.RunPostStart():
-                await self._post_start(action)
+                spec, kind = self._spec(action.name)
+                await self._attendant.post_start(self.pod, spec, kind, action.id)
             case actions.Probe():
-                await self._probe(action, wake)
+                spec, kind = self._spec(action.name)
+                say = self._shop.voice.container(self.pod, action.name, kind)
+                await self._attendant.probe(action, spec, say, wake)
             case actions.Withdraw():
                 await self._withdraw()
             case actions.BeginStop():
                 self._begin_stop(action)
             case actions.RunPreStop():
-                await self._pre_stop(action)
+                spec, kind = self._spec(action.name)
+                await self._attendant.pre_stop(self.pod, spec, kind, action.id)
             case actions.Signal():
                 await self._signal(action)
             case actions.Settle():
@@ -265,60 +272,6 @@ class Executor:
         )
         shop.observer.failed_to_start(container_id, ended)
 
-    # --- while it runs --------------------------------------------------------------------------
-
-    async def _post_start(self, action: actions.RunPostStart) -> None:
-        spec, kind = self._spec(action.name)
-        hook = spec.lifecycle.post_start if spec.lifecycle else None
-        if hook is None:
-            return
-        try:
-            well, told = await self._shop.checks.hook(hook, spec, action.id, self._ip())
-        except checks.Unknown as error:
-            well, told = False, str(error)
-        self._memory.hooks[action.id] = Hook.DONE if well else Hook.FAILED
-        if not well:
-            say = self._shop.voice.container(self.pod, action.name, kind)
-            say("Warning", "FailedPostStartHook", f"PostStartHook failed: {told}")
-
-    async def _probe(self, action: actions.Probe, wake: asyncio.Event) -> None:
-        """Until the verdict is final or the plan drops it."""
-        spec, kind = self._spec(action.name)
-        container = self._shop.observer.container(action.id)
-        probe = _probe_of(spec, action.kind)
-        if container is None or probe is None:
-            return
-        say = self._shop.voice.container(self.pod, action.name, kind)
-        begun = container.started_at or 0.0
-        delay = begun + probe.initial_delay_seconds - self._shop.clock.monotonic()
-        await asyncio.sleep(max(0.0, delay))
-        run = probe_state.Run()
-        loop = asyncio.get_running_loop()
-        while True:
-            tick = loop.time()
-            try:
-                well, told = await self._shop.checks.probe(probe, spec, action.id, self._ip())
-            except checks.Unknown as error:
-                log.debug("Cannot probe %s: %s", action.id, error)
-            else:
-                run = probe_state.advance(run, well)
-                said = probe_state.verdict(run, probe)
-                if not well:
-                    name = action.kind.value.capitalize()
-                    say("Warning", "Unhealthy", f"{name} probe failed: {told}")
-                if said is not None and self._judge(action, said):
-                    wake.set()
-                if said is not None and probe_state.ends_probing(action.kind, said):
-                    return
-            await asyncio.sleep(max(0.0, tick + probe.period_seconds - loop.time()))
-
-    def _judge(self, action: actions.Probe, said: bool) -> bool:
-        """Whether that is news."""
-        key = (action.id, action.kind)
-        before = self._memory.probes.get(key)
-        self._memory.probes[key] = said
-        return before is not said
-
     # --- stopping -------------------------------------------------------------------------------
 
     async def _withdraw(self) -> None:
@@ -337,19 +290,6 @@ class Executor:
             _, kind = self._spec(action.name)
             say = self._shop.voice.container(self.pod, action.name, kind)
             say("Normal", "Killing", action.message)
-
-    async def _pre_stop(self, action: actions.RunPreStop) -> None:
-        spec, kind = self._spec(action.name)
-        hook = spec.lifecycle.pre_stop if spec.lifecycle else None
-        try:
-            if hook is not None:
-                well, told = await self._shop.checks.hook(hook, spec, action.id, self._ip())
-                if not well:
-                    say = self._shop.voice.container(self.pod, action.name, kind)
-                    say("Warning", "FailedPreStopHook", f"PreStopHook failed: {told}")
-        except checks.Unknown as error:
-            log.info("Cannot run the preStop hook of %s: %s", action.id, error)
-        self._memory.stopping(action.id, hook_done=True)
 
     async def _signal(self, action: actions.Signal) -> None:
         now = self._shop.clock.monotonic()
@@ -453,16 +393,6 @@ class Executor:
         if self.pod.spec.host_network:
             return self._shop.network.node_addresses.internal or "127.0.0.1"
         return self._memory.sandbox.ip if self._memory.sandbox else ""
-
-
-def _probe_of(spec: views.Container, kind: ProbeKind) -> views.Probe | None:
-    match kind:
-        case ProbeKind.STARTUP:
-            return spec.startup_probe
-        case ProbeKind.LIVENESS:
-            return spec.liveness_probe
-        case ProbeKind.READINESS:
-            return spec.readiness_probe
 
 
 def _signal_number(name: str) -> int:

@@ -1,13 +1,15 @@
 """HTTP probes: the least HTTP/1.1 that a health endpoint needs, cheap enough for thousands.
 
-One connection for each request, closed afterwards; the body is never
-read. Redirects to the same host are followed, others count as success, as in the kubelet
-(pkg/probe/http). TLS is not verified. Errors are worded as Go's client words them.
+One connection for each request, closed afterwards; of the body the first 10 KiB are read, so that
+a server that hangs in the midst of its answer is not well. Redirects to the same host are followed,
+others count as success with a warning, as in the kubelet (pkg/probe/http). TLS is not verified.
+Errors are worded as Go's client words them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import ssl
 import urllib.parse
 from dataclasses import dataclass
@@ -16,8 +18,10 @@ from edgeorch.model import release
 from edgeorch.probes import tcp
 
 _MAX_HEADER_BYTES = 32 * 1024
+_MAX_BODY_BYTES = 10 * 1024
 _MAX_REDIRECTS = 10
 USER_AGENT = f"kube-probe/{release.MAJOR}.{release.MINOR}"
+HOOK_USER_AGENT = f"kube-lifecycle/{release.MAJOR}.{release.MINOR}"
 
 _contexts: list[ssl.SSLContext] = []
 
@@ -30,6 +34,7 @@ class Request:
     port: int
     path: str
     headers: tuple[tuple[str, str], ...] = ()
+    agent: str = USER_AGENT
 
     @property
     def url(self) -> str:
@@ -41,14 +46,19 @@ class Request:
 class Answer:
     status: int
     location: str
+    body: bytes = b""
 
 
 class HttpError(Exception):
     """No usable answer."""
 
 
+class BodyError(Exception):
+    """The answer broke off: the kubelet takes that neither for well nor for ill."""
+
+
 async def probe(request: Request, limit: float) -> tuple[bool, str]:
-    """Whether it succeeded, and what to say if not."""
+    """Whether it succeeded, and what to say: why not, or what to warn of. Raises BodyError."""
     url = request.url
     try:
         async with asyncio.timeout(limit):
@@ -58,16 +68,19 @@ async def probe(request: Request, limit: float) -> tuple[bool, str]:
                     break
                 following = _redirected(request, answer.location)
                 if following is None:
-                    return True, "Probe terminated redirects"
+                    break
                 request = following
             else:
-                return False, f'Get "{url}": stopped after {_MAX_REDIRECTS} redirects'
+                return False, f'Get "{request.url}": stopped after {_MAX_REDIRECTS} redirects'
     except TimeoutError:
         why = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
         return False, f'Get "{url}": {why}'
     except HttpError as error:
         return False, f'Get "{url}": {error}'
-    if 200 <= answer.status < 400:
+    if 300 <= answer.status < 400:
+        body = answer.body.decode("utf-8", "replace")
+        return True, f"Probe terminated redirects, Response body: {body}"
+    if 200 <= answer.status < 300:
         return True, ""
     return False, f"HTTP probe failed with statuscode: {answer.status}"
 
@@ -80,6 +93,9 @@ async def fetch(request: Request) -> Answer:
             limit=_MAX_HEADER_BYTES,
         )  # fmt: skip
     except ssl.SSLError as error:
+        if error.reason == "WRONG_VERSION_NUMBER":
+            told = "http: server gave HTTP response to HTTPS client"
+            raise HttpError(told) from error
         raise HttpError(f"tls: {error.reason or error}") from error
     except OSError as error:
         raise HttpError(tcp.dial_error(request.host, request.port, error)) from error
@@ -96,7 +112,7 @@ async def fetch(request: Request) -> Answer:
 
 
 def _render(request: Request) -> bytes:
-    headers = {"host": ("Host", _host_header(request)), "user-agent": ("User-Agent", USER_AGENT)}
+    headers = {"host": ("Host", _host_header(request)), "user-agent": ("User-Agent", request.agent)}
     headers["accept"] = ("Accept", "*/*")
     headers["connection"] = ("Connection", "close")
     for name, value in request.headers:
@@ -127,7 +143,46 @@ async def _read(reader: asyncio.StreamReader) -> Answer:
             name.strip().lower(): value.strip()
             for name, _, value in (line.partition(":") for line in lines if line)
         }
-        return Answer(status, headers.get("location", ""))
+        return Answer(status, headers.get("location", ""), await _body(reader, status, headers))
+
+
+async def _body(reader: asyncio.StreamReader, status: int, headers: dict[str, str]) -> bytes:
+    """Its beginning. Raises BodyError."""
+    if status in (204, 304):
+        return b""
+    length = headers.get("content-length", "")
+    try:
+        if "chunked" in headers.get("transfer-encoding", "").lower():
+            return await _chunks(reader)
+        if length.isdigit():
+            return await reader.readexactly(min(int(length), _MAX_BODY_BYTES))
+        found = bytearray()
+        while len(found) < _MAX_BODY_BYTES and (piece := await reader.read(_MAX_BODY_BYTES)):
+            found += piece
+    except asyncio.IncompleteReadError as error:
+        raise BodyError("unexpected EOF") from error
+    except asyncio.CancelledError:
+        raise
+    except OSError as error:
+        raise BodyError(str(error)) from error
+    return bytes(found[:_MAX_BODY_BYTES])
+
+
+async def _chunks(reader: asyncio.StreamReader) -> bytes:
+    """RFC 9112 section 7.1, without extensions and trailers."""
+    found = bytearray()
+    while len(found) < _MAX_BODY_BYTES:
+        line = await reader.readuntil(b"\n")
+        try:
+            size = int(line.partition(b";")[0], 16)
+        except ValueError:
+            raise BodyError("invalid byte in chunk length") from None
+        if size == 0:
+            break
+        found += await reader.readexactly(min(size, _MAX_BODY_BYTES - len(found)))
+        if len(found) < _MAX_BODY_BYTES:
+            await reader.readexactly(2)
+    return bytes(found)
 
 
 def _redirected(request: Request, location: str) -> Request | None:
@@ -139,7 +194,7 @@ def _redirected(request: Request, location: str) -> Request | None:
     path = target.path or "/"
     if target.query:
         path += f"?{target.query}"
-    return Request(target.scheme, request.host, port, path, request.headers)
+    return dataclasses.replace(request, scheme=target.scheme, port=port, path=path)
 
 
 def _tls() -> ssl.SSLContext:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
+import grpclib
 import grpclib.const
 import grpclib.server
 import pytest
@@ -70,4 +72,53 @@ async def test_a_port_that_nobody_serves() -> None:
         port = taken.getsockname()[1]
     found = await grpc.probe("127.0.0.1", port, "", 5)
 
-    assert found == (False, f"error: dial tcp 127.0.0.1:{port}: connect: connection refused")
+    why = f"transport: Error while dialing: dial tcp 127.0.0.1:{port}: connect: connection refused"
+    told = f'connection error: desc = "{why}"'
+    assert found == (
+        False, f'error: failed to connect service at "127.0.0.1:{port}": {told}'
+    )  # fmt: skip
+
+
+class _Stranger:
+    """A gRPC server without a health service."""
+
+    def __mapping__(self) -> dict[str, grpclib.const.Handler]:
+        return {}
+
+
+class _Unknowing(_Health):
+    async def check(self, stream: Any) -> None:
+        await stream.recv_message()
+        raise grpclib.GRPCError(grpclib.const.Status.NOT_FOUND, "unknown service")
+
+
+class _Slow(_Health):
+    async def check(self, stream: Any) -> None:
+        await asyncio.sleep(60)
+
+
+@pytest.mark.parametrize(
+    ("server", "told"),
+    [
+        (
+            _Stranger(),
+            f"{grpc._NOT_SPOKEN}: Method not found",
+        ),
+        (
+            _Unknowing(1),
+            "error: health rpc probe failed: rpc error: code = NotFound desc = unknown service",
+        ),
+        (_Slow(1), "timeout: health rpc did not complete within 0.3s"),
+    ],
+)
+async def test_what_a_server_says_instead(server: Any, told: str) -> None:
+    running = grpclib.server.Server([server])
+    listener = socket.create_server(("127.0.0.1", 0))
+    await running.start(sock=listener)
+    try:
+        found = await grpc.probe("127.0.0.1", listener.getsockname()[1], "a", 0.3)
+    finally:
+        running.close()
+        await running.wait_closed()
+
+    assert found == (False, told)
