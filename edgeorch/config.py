@@ -88,6 +88,8 @@ class DnsConfig(Section, frozen=True, kw_only=True):
 class PodsConfig(Section, frozen=True, kw_only=True):
     crash_loop_ceiling: float = 300.0
     """Longest back-off between restarts of a failing container, seconds."""
+    terminated_pod_gc_threshold: int = 100
+    """How many pods that are over are kept, the newest; 0: all of them."""
     log_max_bytes: int = 10 * 1024 * 1024
     log_max_files: int = 5
     log_total_max_bytes: int = 512 * 1024 * 1024
@@ -373,6 +375,8 @@ def _check_pods(pods: PodsConfig) -> None:
                 f'pods.allowed_unsafe_sysctls: "{name}" belongs to no namespace of a pod: use '
                 'names like kernel.msgmax or prefixes like "net.core.*"'
             )
+    if pods.terminated_pod_gc_threshold < 0:
+        raise ConfigError("pods.terminated_pod_gc_threshold: use 0 or more")
     if pods.log_max_bytes < _MIN_LOG_BYTES:
         raise ConfigError(f"pods.log_max_bytes: use {_MIN_LOG_BYTES} or more")
     if pods.log_max_files < _MIN_LOG_FILES:

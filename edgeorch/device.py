@@ -263,6 +263,7 @@ class Device:
             ca_certificate=self._authority.certificate.decode(),
             folders=volume_folders.VolumeFolders(self._config.storage_dir),
             auto_rollback=self._config.updates.auto_rollback,
+            terminated_pods=self._config.pods.terminated_pod_gc_threshold,
             balancer_pool=self._pool,
             reserved_ports=frozenset({("TCP", self._config.api.port)}),
             # One of its own: its turns are not those of whoever asks for metrics.

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeorch.agent import images, machine, profiles, users, volumes
+from edgeorch.agent import env_files, images, machine, profiles, users, volumes
 from edgeorch.core import (
     cgroups,
     container_labels,
@@ -101,10 +101,8 @@ class Maker:
 
     def env_facts(self, pod: views.Pod, pod_ip: str) -> env.Facts:
         host_ip = self._network.node_addresses.internal
-        allocatable = {
-            "cpu": str(self._facts.cpus),
-            "memory": str(self._facts.memory_bytes),
-        }
+        node = self._objects.find(kinds.NODE.resource, "", self._settings.node_name)
+        allocatable = node.view(views.Node).status.allocatable if node is not None else {}
         if pod.spec.host_network:
             pod_ip = host_ip
         return env.Facts(self._settings.node_name, host_ip, pod_ip, allocatable)
@@ -137,6 +135,7 @@ class Maker:
                 self._volumes.lookup(pod.metadata.namespace),
                 self.env_facts(pod, order.pod_ip),
                 env.service_variables(self._services(pod)),
+                files=await asyncio.to_thread(self._files, pod, container),
             )
             parts = sub_paths.resolve(container, variables)
             accounts = await self._users.accounts(config.chain_id)
@@ -174,6 +173,27 @@ class Maker:
         ) as error:
             raise CreateError("CreateContainerError", str(error)) from error
         return spec, user
+
+    def _files(self, pod: views.Pod, container: views.Container) -> env.Files:
+        """What its environment needs of the files of volumes. Raises ConfigError. Blocks."""
+        found: dict[tuple[str, str], str | None] = {}
+        volumes = {volume["name"]: volume for volume in pod.spec.volumes}
+        for var in container.env:
+            ref = (var.value_from or {}).get("fileKeyRef")
+            if not ref:
+                continue
+            name, path = ref.get("volumeName", ""), ref.get("path", "")
+            volume = volumes.get(name)
+            if volume is None or volume.get("emptyDir") is None:
+                raise env.ConfigError(f'"{name}" is not an emptyDir volume of the pod')
+            try:
+                root = self._volumes.path(pod.metadata.uid, volume)
+                found[name, path] = env_files.read(root, path)
+            except OSError as error:
+                raise env.ConfigError(
+                    f'cannot read "{path}" in volume "{name}": {error}'
+                ) from error
+        return lambda volume, path: found.get((volume, path))
 
     def _machine(self, container: views.Container) -> tuple[machine.Parent, oci_spec.Machine]:
         security = container.security_context

@@ -21,6 +21,7 @@ from edgeorch.controllers import (
     namespace_contents,
     namespaces,
     persistent_volumes,
+    pod_gc,
     replica_sets,
     scheduling,
     stateful_sets,
@@ -53,11 +54,15 @@ def all_controllers(
     ca_certificate: str,
     folders: persistent_volumes.Folders,
     auto_rollback: bool = False,
+    terminated_pods: int = 0,
     balancer_pool: load_balancing.Pool = load_balancing.NO_POOL,
     reserved_ports: frozenset[load_balancing.Port] = frozenset(),
     meter: autoscalers.Meter | None = None,
 ) -> list[Controller]:
-    """`objects` must be loaded. `ca_certificate`: PEM, handed to every namespace."""
+    """`objects` must be loaded. `ca_certificate`: PEM, handed to every namespace.
+
+    `terminated_pods`: how many pods that are over are kept; 0: all.
+    """
     shared = world.World(objects, events, clock, node_name)
     return [
         shared,
@@ -71,6 +76,7 @@ def all_controllers(
         disruption_budgets.DisruptionBudgets(shared),
         scheduling.Scheduling(shared),
         taint_evictions.TaintEvictions(shared),
+        pod_gc.PodGc(shared, terminated_pods),
         endpoint_slices.EndpointSlices(shared),
         endpoints.Endpoints(shared),
         endpoint_mirroring.EndpointMirroring(shared),

@@ -12,11 +12,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgeorch.core import env_file
 from edgeorch.lib import quantity
 from edgeorch.model import views
 
 Lookup = Callable[[str, str], views.DataObject | None]
 """Resource ("configmaps" or "secrets") and name, in the pod's namespace."""
+
+
+Files = Callable[[str, str], str | None]
+"""Volume and path: the text of a file in one of the pod's volumes, if it is there."""
 
 
 class ConfigError(Exception):
@@ -39,6 +44,7 @@ def variables(
     lookup: Lookup,
     facts: Facts,
     services: Mapping[str, str],
+    files: Files = lambda volume, path: None,
 ) -> dict[str, str]:
     """Raises ConfigError."""
     found: dict[str, str] = {}
@@ -47,7 +53,10 @@ def variables(
     scope = {**services, **found}
     for var in container.env:
         if var.value_from:
-            value = _referred(pod, container, var.value_from, lookup, facts)
+            if var.value_from.get("fileKeyRef"):
+                value = _from_file(var.value_from["fileKeyRef"], files)
+            else:
+                value = _referred(pod, container, var.value_from, lookup, facts)
             if value is None:
                 continue
         else:
@@ -119,6 +128,15 @@ def _referred(
     if source.get("secretKeyRef"):
         return _key_of(pod, source["secretKeyRef"], "secrets", lookup)
     raise ConfigError(f"cannot resolve {', '.join(source) or 'an empty valueFrom'}")
+
+
+def _from_file(ref: Mapping[str, Any], files: Files) -> str | None:
+    key, path = ref.get("key", ""), ref.get("path", "")
+    text = files(ref.get("volumeName", ""), path)
+    value = env_file.value_of(text, key) if text is not None else None
+    if value is None and not ref.get("optional"):
+        raise ConfigError(f'environment variable key "{key}" not found in file "{path}"')
+    return value
 
 
 def _key_of(pod: views.Pod, ref: Mapping[str, Any], resource: str, lookup: Lookup) -> str | None:

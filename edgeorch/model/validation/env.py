@@ -61,10 +61,13 @@ def _value_from(path: str, variable: Object) -> Causes:
         if source.get(field) is not None:
             count += 1
             found += _key_ref(f"{path}.{field}", source[field])
+    if source.get("fileKeyRef") is not None:
+        count += 1
+        found += _file_key(f"{path}.fileKeyRef", source["fileKeyRef"])
     if count == 0:
         why = (
-            "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or"
-            " `secretKeyRef`"
+            "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`,"
+            " `secretKeyRef` or `fileKeyRef`"
         )
         found.append(errors.invalid_value(path, "", why))
     elif variable.get("value"):
@@ -82,6 +85,18 @@ def _key_ref(path: str, ref: Object) -> Causes:
     if not key:
         return [*found, errors.required(f"{path}.key")]
     return found + invalid_each(f"{path}.key", key, formats.config_key(key))
+
+
+def _file_key(path: str, ref: Object) -> Causes:
+    found: Causes = []
+    for field in ("volumeName", "path", "key"):
+        if not ref.get(field):
+            found.append(errors.required(f"{path}.{field}"))
+    if ref.get("key"):
+        found += invalid_each(f"{path}.key", ref["key"], formats.env_name(ref["key"]))
+    if ref.get("path"):
+        found += invalid_each(f"{path}.path", ref["path"], formats.descending_path(ref["path"]))
+    return found
 
 
 def sources(path: str, listed: list[Object]) -> Causes:

@@ -22,6 +22,9 @@ NODE = "edge"
 METER: autoscalers.Meter | None = None
 """What measures for autoscalers; their tests put one here."""
 
+TERMINATED_PODS = 0
+"""How many pods that are over are kept; 0: all."""
+
 
 class Agent:
     """Does to pods what containers would: running and ready when bound, gone when deleted."""
@@ -135,6 +138,7 @@ async def running(path: pathlib.Path) -> AsyncIterator[Device]:
         ca_certificate="a certificate",
         folders=folders.VolumeFolders(path.parent / "storage"),
         meter=METER,
+        terminated_pods=TERMINATED_PODS,
     )
     writer = asyncio.ensure_future(db.run())
     flusher = asyncio.ensure_future(store.run())

@@ -82,7 +82,7 @@ CONTAINERS: list[Any] = [
         [
             (
                 'env[0].valueFrom: Invalid value: "": must specify one of: `fieldRef`,'
-                " `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`"
+                " `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"
             )
         ],
         id="env source missing",
