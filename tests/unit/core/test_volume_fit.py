@@ -21,6 +21,7 @@ from tests.unit.core.test_volume_binding import (
     volume,
 )
 
+CLASSES: list[Object] = [LOCAL, IMMEDIATE, MANUAL]
 TAIL = ". preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
 
 
@@ -41,10 +42,8 @@ def told(
     volumes: list[Object],
     others: list[pod_facts.PodFacts] | None = None,
 ) -> str:
-    known = {
-        each["metadata"]["name"]: msgspec.convert(each, storage.PersistentVolumeClaim)
-        for each in claims
-    }
+    decoded = [msgspec.convert(each, storage.PersistentVolumeClaim) for each in claims]
+    known = {each.metadata.name: each for each in decoded}
     seen = volume_fit.Seen(
         claim=known.get,
         volumes={
@@ -52,8 +51,8 @@ def told(
             for each in volumes
         },
         classes={
-            each["metadata"]["name"]: msgspec.convert(each, storage.StorageClass)
-            for each in (LOCAL, IMMEDIATE, MANUAL)
+            each.metadata.name: each
+            for each in (msgspec.convert(kind, storage.StorageClass) for kind in CLASSES)
         },
         others=lambda name: [each for each in others or () if name in each.claims],
     )
