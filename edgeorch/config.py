@@ -27,11 +27,24 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Base of all sections."""
 
 
+_RESERVED = {"cpu": "100m", "memory": "128Mi", "ephemeral-storage": "10%"}
+"""edgeorch takes up to 64 MiB, containerd as much, with a shim for each pod beside them."""
+
+
 class NodeConfig(Section, frozen=True, kw_only=True):
     name: str = ""
     """Node name; by default the host name in lower case."""
     max_pods: int = 110
     labels: dict[str, str] = {}
+    reserved: dict[str, str | int | float] = {}
+    """For the system, containerd and edgeorch: pods get the rest. Amounts, or shares like 10%;
+    unless said otherwise {cpu: 100m, memory: 128Mi, ephemeral-storage: 10%}."""
+
+    @property
+    def reservations(self) -> dict[str, str]:
+        """By resource; what is not said is as usual."""
+        said = {name.replace("_", "-"): str(amount) for name, amount in self.reserved.items()}
+        return {**_RESERVED, **said}
 
 
 class ApiConfig(Section, frozen=True, kw_only=True):
@@ -85,6 +98,26 @@ class DnsConfig(Section, frozen=True, kw_only=True):
     """Names the resolvers that are asked for everything else; followed as it changes."""
 
 
+class DeviceConfig(Section, frozen=True, kw_only=True):
+    """One of `paths`, `group` and `usb` says where the device is."""
+
+    paths: list[str] = []
+    """Device nodes, also by pattern; each is a device of its own."""
+    group: list[str] = []
+    """Device nodes that make one device together; it is there when all of them are."""
+    usb: str | list[str] = []
+    """vendor:product or vendor:product:serial, as lsusb shows them."""
+    container_path: str = ""
+    """Where it appears in the container; by default where it is on the device."""
+    permissions: str = "rw"
+    count: int = 1
+    """How many containers may use each at the same time."""
+
+    @property
+    def usb_ids(self) -> list[str]:
+        return [self.usb] if isinstance(self.usb, str) else self.usb
+
+
 class PodsConfig(Section, frozen=True, kw_only=True):
     crash_loop_ceiling: float = 300.0
     """Longest back-off between restarts of a failing container, seconds."""
@@ -94,6 +127,8 @@ class PodsConfig(Section, frozen=True, kw_only=True):
     log_max_files: int = 5
     log_total_max_bytes: int = 512 * 1024 * 1024
     """All containers' logs together: above it, the oldest of the biggest are removed."""
+    pids_limit: int = 4096
+    """How many processes and threads a pod may have, lest one takes them all; -1: any number."""
     allowed_unsafe_sysctls: list[str] = []
     """Kernel parameters that pods may set besides the safe ones; `*` ends a prefix."""
 
@@ -156,6 +191,7 @@ class Config(Section, frozen=True, kw_only=True):
     network: NetworkConfig = NetworkConfig()
     dns: DnsConfig = DnsConfig()
     pods: PodsConfig = PodsConfig()
+    devices: dict[str, DeviceConfig] = {}
     images: ImagesConfig = ImagesConfig()
     registries: dict[str, RegistryConfig] = {}
     """By host[:port], as image names begin; docker.io is the Hub, "*" every other. For each:
@@ -289,7 +325,10 @@ def _check(config: Config) -> None:
     ):
         _address(key, address)
     _check_labels(config.node.labels)
+    _check_reserved(config.node.reservations)
     _check_pods(config.pods)
+    for name, device in config.devices.items():
+        _check_device(name, device)
     paths = {
         "data_dir": config.data_dir,
         "run_dir": config.run_dir,
@@ -377,6 +416,8 @@ def _check_pods(pods: PodsConfig) -> None:
             )
     if pods.terminated_pod_gc_threshold < 0:
         raise ConfigError("pods.terminated_pod_gc_threshold: use 0 or more")
+    if pods.pids_limit != -1 and pods.pids_limit < _MIN_PIDS:
+        raise ConfigError(f"pods.pids_limit: use {_MIN_PIDS} or more, or -1 for any number")
     if pods.log_max_bytes < _MIN_LOG_BYTES:
         raise ConfigError(f"pods.log_max_bytes: use {_MIN_LOG_BYTES} or more")
     if pods.log_max_files < _MIN_LOG_FILES:
@@ -385,6 +426,56 @@ def _check_pods(pods: PodsConfig) -> None:
         raise ConfigError(
             f"pods.log_total_max_bytes: use pods.log_max_bytes ({pods.log_max_bytes}) or more"
         )
+
+
+_DEVICE_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,40}[A-Za-z0-9])?")
+_USB = re.compile(r"[0-9a-fA-F]{4}:[0-9a-fA-F]{4}(:[^:]+)?")
+_PERMISSIONS = re.compile(r"r?w?m?")
+
+
+def _check_device(name: str, device: DeviceConfig) -> None:
+    key = f"devices.{name}"
+    if not _DEVICE_NAME.fullmatch(name):
+        raise ConfigError(
+            f'devices: "{name}" is not a name: use up to 42 letters, digits, "-", "_" and "."'
+        )
+    given = [field for field in ("paths", "group", "usb") if getattr(device, field)]
+    if len(given) != 1:
+        found = f"has {' and '.join(given)}" if given else "says of no device"
+        raise ConfigError(f"{key}: {found}: use one of paths, group and usb")
+    for field in ("paths", "group"):
+        for path in getattr(device, field):
+            if not path.startswith("/") or "/../" in f"{path}/":
+                raise ConfigError(
+                    f'{key}.{field}: "{path}": use an absolute path like /dev/ttyUSB0'
+                )
+    for text in device.usb_ids:
+        if not _USB.fullmatch(text):
+            raise ConfigError(
+                f'{key}.usb: "{text}" is not known by lsusb: use "vendor:product" like "0403:6001"'
+            )
+    if not device.permissions or not _PERMISSIONS.fullmatch(device.permissions):
+        raise ConfigError(f'{key}.permissions: "{device.permissions}": use some of rwm, in order')
+    if device.container_path and not device.container_path.startswith("/"):
+        raise ConfigError(f"{key}.container_path: must be an absolute path, like /dev/gps")
+    if not 1 <= device.count <= _MOST_SHARES:
+        raise ConfigError(f"{key}.count: {device.count} is not possible: use 1 to {_MOST_SHARES}")
+
+
+_MOST_SHARES = 1000
+_MIN_PIDS = 16
+_AMOUNT = re.compile(r"\d+(\.\d+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?|\d{1,2}(\.\d+)?%")
+
+
+def _check_reserved(reserved: dict[str, str]) -> None:
+    for name, amount in reserved.items():
+        if name not in _RESERVED:
+            known = ", ".join(_RESERVED)
+            raise ConfigError(f'node.reserved: "{name}" cannot be reserved: use {known}')
+        if not _AMOUNT.fullmatch(amount):
+            raise ConfigError(
+                f'node.reserved: "{name}: {amount}" is no amount: use one like 100m, 128Mi or 10%'
+            )
 
 
 _LABEL = r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)"

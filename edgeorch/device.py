@@ -29,7 +29,7 @@ from edgeorch.controllers import (
     load_balancers,
     storage_admission,
 )
-from edgeorch.core import dns_zone, ipam, load_balancing
+from edgeorch.core import devices, dns_zone, ipam, load_balancing
 from edgeorch.dns import settings as dns_settings
 from edgeorch.lib import files, memory, metrics, tasks
 from edgeorch.model import kinds, schema
@@ -147,6 +147,19 @@ class Device:
                 allowed_unsafe_sysctls=tuple(config.pods.allowed_unsafe_sysctls),
                 crash_loop_ceiling=config.pods.crash_loop_ceiling,
                 max_pods=config.node.max_pods,
+                reserved=config.node.reservations,
+                devices={
+                    name: devices.Selector(
+                        paths=tuple(each.paths),
+                        group=tuple(each.group),
+                        usb=tuple(each.usb_ids),
+                        container_path=each.container_path,
+                        permissions=each.permissions,
+                        count=each.count,
+                    )
+                    for name, each in config.devices.items()
+                },
+                pids_limit=config.pods.pids_limit if config.pods.pids_limit > 0 else None,
                 node_labels=config.node.labels,
                 snapshotter=config.containerd.snapshotter,
                 images=agent_settings.ImageSettings(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from edgeorch.agent import (
     checks,
     creation,
+    devices,
     endings,
     executor,
     gc,
@@ -37,7 +38,7 @@ from edgeorch.agent import (
     voice,
     volumes,
 )
-from edgeorch.core import admission, pod_plan, restarts, scheduling, sysctls
+from edgeorch.core import admission, container_labels, pod_plan, restarts, scheduling, sysctls
 from edgeorch.core import image_gc as core_image_gc
 from edgeorch.lib import backoff, tasks
 from edgeorch.model import kinds, views
@@ -108,6 +109,8 @@ class Agent:
             clock,
             self._facts.boot_id,
         )
+        self.devices = devices.Devices(settings.devices, self._living)
+        self.devices.on_change = self._devices_changed
         self._shop = self._make_shop(events, puller, clock, withdrawal, tokens, self.execs)
         self._node_events = events.recorder("kubelet", on_node=True)
         self._collector = image_gc.ImageCollector(
@@ -129,7 +132,14 @@ class Agent:
         self._shop.images.used = self._collector.used
         self._shop.images.full = self._collector.look
         self._node = node.NodeKeeper(
-            objects, network, self._images, self.observer, clock, settings, self._facts
+            objects,
+            network,
+            self._images,
+            self.observer,
+            clock,
+            settings,
+            self._facts,
+            lambda: self.devices.capacity,
         )
         self.disk = local_storage.DiskMeter(
             snapshots.Snapshots(containerd, snapshotter=settings.snapshotter),
@@ -188,6 +198,7 @@ class Agent:
                 network,
                 settings,
                 self._facts,
+                self.devices,
                 self._containerd.address,
             ),
             checks=checks.Checks(commands),
@@ -265,9 +276,11 @@ class Agent:
                 if self._preloader is not None:
                     group.create_task(tasks.supervise("preload", self._preloader.run))
                 group.create_task(tasks.supervise("tidier", self._tidier.run))
+                self._adopt_devices()
                 group.create_task(tasks.supervise("pods", self._follow_pods))
                 group.create_task(tasks.supervise("image gc", self._collector.run))
                 group.create_task(tasks.supervise("local storage", self._storage.run))
+                group.create_task(tasks.supervise("devices", self.devices.run))
                 for kind in (kinds.CONFIG_MAP, kinds.SECRET, kinds.PERSISTENT_VOLUME_CLAIM):
                     follow = functools.partial(self._follow_references, kind)
                     group.create_task(tasks.supervise(kind.plural, follow))
@@ -286,6 +299,16 @@ class Agent:
             await asyncio.to_thread(gc.remove_dead_links, self._settings)
         except errors.ContainerdError as error:
             log.warning("Cannot look for what a former process left: %s", error)
+
+    def _adopt_devices(self) -> None:
+        for uid in self.observer.pods():
+            for container in self.observer.pod(uid):
+                text = self.observer.label(container.id, container_labels.DEVICES)
+                self.devices.adopt((uid, container.name), container_labels.devices(text))
+
+    def _living(self) -> dict[str, views.Pod]:
+        """Pods that hold what they were given."""
+        return {uid: each.pod for uid, each in self._workers.items() if not each.pod.terminal}
 
     async def _follow_pods(self) -> None:
         while True:
@@ -394,6 +417,11 @@ class Agent:
         worker = self._workers.get(uid)
         if worker is not None:
             worker.look()
+
+    def _devices_changed(self) -> None:
+        self._node.look()
+        for worker in self._workers.values():
+            worker.retry("create/")
 
     def _image_changed(self, name: str) -> None:
         self._shop.images.appeared(name)

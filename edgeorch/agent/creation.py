@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import pathlib
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeorch.agent import env_files, images, machine, profiles, users, volumes
+from edgeorch.agent import devices, env_files, images, machine, profiles, users, volumes
 from edgeorch.core import (
     cgroups,
     container_labels,
@@ -72,6 +74,7 @@ class Maker:
         network: ports.Network,
         settings: Settings,
         facts: machine.Facts,
+        given: devices.Devices,
         containerd_socket: str,
     ) -> None:
         self._containers = containers
@@ -82,6 +85,7 @@ class Maker:
         self._network = network
         self._settings = settings
         self._facts = facts
+        self._devices = given
         self._containerd_socket = containerd_socket
         self._seccomp = profiles.Seccomp(
             settings.seccomp_dir, facts.architecture, available=facts.seccomp
@@ -113,8 +117,9 @@ class Maker:
         id_ = container_labels.container_id(uid, order.container.name, order.attempt)
         tier = qos.qos_class(order.pod.spec)
         group = f"{cgroups.pod_path(self._settings.cgroup_root, tier, uid)}/{id_}"
-        spec, user = await self._spec(order, tier, group)
-        labels = container_labels.encode(self._birth(order, group, created_at, user))
+        units = self._units(order)
+        spec, user = await self._spec(order, tier, group, units)
+        labels = container_labels.encode(self._birth(order, group, created_at, user, units))
         await self._containers.create(
             id_,
             image=order.image.ref,
@@ -124,8 +129,14 @@ class Maker:
         )
         return id_, labels
 
+    def _units(self, order: Order) -> devices.Given:
+        try:
+            return self._devices.give(order.pod, order.container)
+        except devices.DeviceError as error:
+            raise CreateError("CreateContainerError", str(error)) from error
+
     async def _spec(
-        self, order: Order, tier: str, group: str
+        self, order: Order, tier: str, group: str, units: devices.Given
     ) -> tuple[kinds.Object, oci_spec.User]:
         pod, container, config = order.pod, order.container, order.image.config
         try:
@@ -154,12 +165,14 @@ class Maker:
             parent, above = await asyncio.to_thread(self._machine, container)
             held = oci_spec.capabilities(security, above)
             calls = await asyncio.to_thread(self._seccomp.filter, pod, container, held)
+            granted = await asyncio.to_thread(self._granted, order, units)
+            user = _with_groups_of(user, granted)
             spec = oci_spec.build(
                 expanded,
                 oci_spec.Image(config.entrypoint, config.cmd, config.env, config.working_dir),
                 variables,
                 user,
-                self._surroundings(order, tier, group, mounts, parent.oom_floor, calls),
+                self._surroundings(order, tier, group, mounts, parent.oom_floor, calls, granted),
                 above,
             )
         except volumes.SubPathError as error:
@@ -167,6 +180,7 @@ class Maker:
         except (
             oci_spec.SpecError,
             pod_files.HostnameError,
+            devices.DeviceError,
             profiles.ProfileError,
             volumes.VolumeError,
             OSError,
@@ -187,7 +201,7 @@ class Maker:
             if volume is None or volume.get("emptyDir") is None:
                 raise env.ConfigError(f'"{name}" is not an emptyDir volume of the pod')
             try:
-                root = self._volumes.path(pod.metadata.uid, volume)
+                root = self._volumes.path(pod, volume)
                 found[name, path] = env_files.read(root, path)
             except OSError as error:
                 raise env.ConfigError(
@@ -209,6 +223,7 @@ class Maker:
         mounts: list[oci_spec.Mount],
         oom_floor: int,
         calls: kinds.Object | None,
+        granted: tuple[oci_spec.Device, ...],
     ) -> oci_spec.Surroundings:
         spec, uid = order.pod.spec, order.pod.metadata.uid
         settings, folder = self._settings, self._sandboxes.path(uid)
@@ -228,7 +243,12 @@ class Maker:
             mounts=tuple(mounts),
             oom_score_adj=max(score, oom_floor),
             seccomp=calls,
+            devices=granted,
         )
+
+    def _granted(self, order: Order, units: devices.Given) -> tuple[oci_spec.Device, ...]:
+        mounted = devices.of_host_paths(order.pod, order.container)
+        return (*self._devices.nodes(units), *mounted)
 
     def _mounts(self, order: Order, parts: Mapping[int, str]) -> list[oci_spec.Mount]:
         pod, uid = order.pod, order.pod.metadata.uid
@@ -251,7 +271,12 @@ class Maker:
         return self._settings.pods_dir / uid / "containers" / name / str(attempt)
 
     def _birth(
-        self, order: Order, group: str, created_at: float, user: oci_spec.User
+        self,
+        order: Order,
+        group: str,
+        created_at: float,
+        user: oci_spec.User,
+        units: devices.Given,
     ) -> container_labels.Birth:
         meta = order.pod.metadata
         return container_labels.Birth(
@@ -273,6 +298,7 @@ class Maker:
             cgroup=group,
             last=order.last,
             user=(user.uid, user.gid, user.groups),
+            devices=units,
         )
 
     def _services(self, pod: views.Pod) -> list[views.Service]:
@@ -284,6 +310,13 @@ class Maker:
                 if is_api or (namespace == own and pod.spec.enable_service_links):
                     found.append(stored.view(views.Service))
         return found
+
+
+def _with_groups_of(user: oci_spec.User, granted: tuple[oci_spec.Device, ...]) -> oci_spec.User:
+    """A device that its group may use is no use to a user outside that group."""
+    groups = {d.gid for d in granted if d.path and d.gid and d.mode & stat.S_IRWXG}
+    more = sorted(groups - {user.gid, *user.groups})
+    return dataclasses.replace(user, groups=(*user.groups, *more))
 
 
 def _pid_namespace(order: Order, sandbox: pathlib.Path) -> str:

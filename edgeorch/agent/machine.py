@@ -11,15 +11,17 @@ import errno
 import os
 import pathlib
 import platform
+import re
 import signal
 import socket
 import stat
 import struct
+import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
-from edgeorch.core import cgroups, oci_spec
+from edgeorch.core import cgroups, node_resources, oci_spec
 from edgeorch.lib import cgroupfs
 
 _CGROUP = cgroupfs.ROOT
@@ -27,7 +29,8 @@ _PROC = pathlib.Path("/proc")
 _DEV = pathlib.Path("/dev")
 _OWN_OF_CONTAINERS = frozenset({"pts", "shm", "mqueue", "fd", "console", "ptmx", ".udev"})
 """As in containerd's oci.HostDevices."""
-_CONTROLLERS = ("cpu", "memory", "pids")
+_CONTROLLERS = ("cpu", "memory", "pids", "hugetlb")
+_HUGE_PAGES = pathlib.Path("/sys/kernel/mm/hugepages")
 
 _CAPABILITIES = (
     "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID",
@@ -59,6 +62,9 @@ class Facts:
     """Whether the kernel filters system calls."""
     swap_control: bool = False
     """Whether cgroup v2 counts swap (CONFIG_SWAP, not swapaccount=0)."""
+    huge_pages: Mapping[int, int] = field(default_factory=dict)
+    """Number of pages by their size in bytes."""
+    hugetlb_cgroup: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +123,39 @@ def read() -> Facts:
         memory_cgroup="memory" in cgroupfs.controllers(),
         seccomp=(_PROC / "sys/kernel/seccomp/actions_avail").exists(),
         swap_control=cgroupfs.is_unified() and _counts_swap(),
+        huge_pages=dict(_pools(_HUGE_PAGES)),
+        hugetlb_cgroup="hugetlb" in cgroupfs.controllers(),
     )
+
+
+def _pools(folder: pathlib.Path) -> Iterator[tuple[int, int]]:
+    """Size and number (Documentation/admin-guide/mm/hugetlbpage.rst)."""
+    for entry in _entries(folder):
+        size = re.fullmatch(r"hugepages-(\d+)kB", entry.name)
+        if size is not None:
+            yield int(size[1]) * 1024, int(_text(folder / entry.name / "nr_hugepages") or 0)
+
+
+def allocatable(facts: Facts, reserved: Mapping[str, str]) -> dict[str, str]:
+    """CPU and memory that pods may ask for."""
+    whole = {
+        "cpu": str(facts.cpus),
+        "memory": f"{facts.memory_bytes // 1024}Ki",
+        **node_resources.huge_pages(facts.huge_pages),
+    }
+    return node_resources.allocatable(whole, reserved)
 
 
 def oci_machine(facts: Facts, parent: Parent, *, with_devices: bool) -> oci_spec.Machine:
     """`with_devices`: those of the host as they are now, for a privileged container."""
     found = tuple(devices(_DEV)) if with_devices else ()
-    return oci_spec.Machine(facts.cgroup_v2, parent.capabilities, found, facts.swap_control)
+    return oci_spec.Machine(
+        facts.cgroup_v2,
+        parent.capabilities,
+        found,
+        facts.swap_control,
+        facts.hugetlb_cgroup,
+    )
 
 
 def devices(folder: pathlib.Path) -> Iterator[oci_spec.Device]:
@@ -187,7 +219,13 @@ class Cgroups:
     """The cgroups of whole pods."""
 
     def __init__(self, facts: Facts) -> None:
+        self._facts = facts
         self._v2 = facts.cgroup_v2
+        self._balancing = threading.Lock()
+
+    def of_all(self, reserved: Mapping[str, str]) -> cgroups.Limits:
+        """What all pods may use together."""
+        return node_resources.pods_limits(allocatable(self._facts, reserved))
 
     def make(self, path: str, limits: cgroups.Limits) -> None:
         """Raises OSError."""
@@ -222,6 +260,19 @@ class Cgroups:
                     raise OSError(errno.EBUSY, "something in the cgroup does not end", str(folder))
                 time.sleep(0.01)
 
+    def balance(self, path: str) -> None:
+        """Give the group of a class as much CPU as its pods ask for together, like the kubelet."""
+        folder = (_CGROUP if self._v2 else _CGROUP / "cpu") / path.lstrip("/")
+        name, least, most = (
+            ("cpu.weight", 1, 10_000)
+            if self._v2
+            else ("cpu.shares", cgroups.MIN_SHARES, cgroups.MAX_SHARES)
+        )
+        with self._balancing:
+            pods = [entry for entry in _entries(folder) if entry.name.startswith("pod")]
+            total = sum(int(_text(pathlib.Path(pod.path) / name) or 0) for pod in pods)
+            _set(folder / name, str(max(least, min(most, total))))
+
     def _make_v2(self, path: str, limits: cgroups.Limits) -> None:
         folder = _CGROUP
         for part in path.strip("/").split("/"):
@@ -236,6 +287,7 @@ class Cgroups:
             folder / "memory.max",
             "max" if limits.memory_bytes is None else str(limits.memory_bytes),
         )
+        _set(folder / "pids.max", "max" if limits.pids is None else str(limits.pids))
 
     def _delegate(self, folder: pathlib.Path) -> None:
         offered = _text(folder / "cgroup.controllers").split()
@@ -246,7 +298,7 @@ class Cgroups:
 
     def _make_v1(self, path: str, limits: cgroups.Limits) -> None:
         relative = path.lstrip("/")
-        for controller in ("cpu", "memory"):
+        for controller in ("cpu", "memory", "pids"):
             root = _CGROUP / controller
             if root.is_dir():
                 (root / relative).mkdir(parents=True, exist_ok=True)
@@ -257,6 +309,8 @@ class Cgroups:
         _set(cpu / "cpu.cfs_period_us", str(cgroups.PERIOD_US))
         _set(cpu / "cpu.cfs_quota_us", str(quota))
         _set(_CGROUP / "memory" / relative / "memory.limit_in_bytes", str(memory))
+        pids = "max" if limits.pids is None else str(limits.pids)
+        _set(_CGROUP / "pids" / relative / "pids.max", pids)
 
 
 def _is_left(folder: pathlib.Path) -> bool:

@@ -13,6 +13,7 @@ import os
 from typing import TYPE_CHECKING
 
 import edgeorch
+from edgeorch.core import node_resources
 from edgeorch.lib import cgroupfs
 from edgeorch.lib import clock as clocks
 from edgeorch.model import errors, kinds, release
@@ -20,6 +21,8 @@ from edgeorch.runtime import errors as runtime_errors
 from edgeorch.store import watch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from edgeorch.agent import machine, ports
     from edgeorch.agent.observer import Observer
     from edgeorch.agent.settings import Settings
@@ -47,7 +50,9 @@ class NodeKeeper:
         clock: clocks.Clock,
         settings: Settings,
         facts: machine.Facts,
+        devices: Callable[[], dict[str, str]] = dict,
     ) -> None:
+        """`devices`: how many there are of each, by resource."""
         self._objects = objects
         self._network = network
         self._images = images
@@ -55,6 +60,7 @@ class NodeKeeper:
         self._clock = clock
         self._settings = settings
         self._facts = facts
+        self._devices = devices
         self._wake = asyncio.Event()
         self._runtime_version = ""
         network.on_addresses(lambda _: self.look())
@@ -150,7 +156,7 @@ class NodeKeeper:
             **old,
             "addresses": self._addresses(),
             "capacity": capacity,
-            "allocatable": capacity,
+            "allocatable": node_resources.allocatable(capacity, self._settings.reserved),
             "conditions": self._conditions(old.get("conditions") or [], usage, now),
             "features": {"supplementalGroupsPolicy": True},
             "daemonEndpoints": {"kubeletEndpoint": {"Port": 0}},
@@ -179,6 +185,8 @@ class NodeKeeper:
             "memory": f"{self._facts.memory_bytes // 1024}Ki",
             "ephemeral-storage": f"{usage.total // 1024}Ki",
             "pods": str(self._settings.max_pods),
+            **node_resources.huge_pages(self._facts.huge_pages),
+            **self._devices(),
         }
 
     def _addresses(self) -> list[Object]:

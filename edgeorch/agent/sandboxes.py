@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import pathlib
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from edgeorch.agent import ports
     from edgeorch.agent.settings import Settings
     from edgeorch.model import views
+
+log = logging.getLogger(__name__)
 
 _SHM_SIZE = 64 * 1024 * 1024
 _RESOLV_CONF = (
@@ -54,6 +57,17 @@ class Sandboxes:
         if folder not in linux.mount_points(folder):
             linux.mount_tmpfs(folder, "mode=0711,size=25%")
         linux.share(folder)
+        self._prepare_groups()
+
+    def _prepare_groups(self) -> None:
+        """All pods together hold at what is allocatable; best effort comes after everything."""
+        root = self._settings.cgroup_root
+        try:
+            self._groups.make(cgroups.pods_path(root), self._groups.of_all(self._settings.reserved))
+            least = cgroups.Limits(cgroups.MIN_SHARES, None, None)
+            self._groups.make(cgroups.tier_path(root, qos.BEST_EFFORT), least)
+        except OSError as error:  # they use more by now than they may
+            log.warning("Cannot bound the pods together: %s", error)
 
     def find(self, uid: str) -> Sandbox | None:
         """The sandbox that an earlier process left, if it is whole."""
@@ -139,7 +153,9 @@ class Sandboxes:
             raise OSError(str(error)) from error
         (folder / "hostname").write_text(f"{name}\n")
         (folder / "resolv.conf").write_text(self._resolv_conf(pod))
-        self._groups.make(self._cgroup(pod), cgroups.pod_limits(pod.spec))
+        limits = cgroups.pod_limits(pod.spec, self._settings.pids_limit)
+        self._groups.make(self._cgroup(pod), limits)
+        self._groups.balance(cgroups.tier_path(self._settings.cgroup_root, qos.BURSTABLE))
 
     def _resolv_conf(self, pod: views.Pod) -> str:
         host = pod_files.Resolver()
@@ -193,6 +209,7 @@ class Sandboxes:
         removal.remove_with_mounts(folder)
         for tier in (qos.GUARANTEED, qos.BURSTABLE, qos.BEST_EFFORT):
             self._groups.remove(cgroups.pod_path(self._settings.cgroup_root, tier, uid))
+        self._groups.balance(cgroups.tier_path(self._settings.cgroup_root, qos.BURSTABLE))
 
 
 def _bandwidth(pod: views.Pod) -> pod_bandwidth.Bandwidth:

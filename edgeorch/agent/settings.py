@@ -6,6 +6,8 @@ import pathlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from edgeorch.core.devices import Selector
+
 
 @dataclass(frozen=True, slots=True)
 class ImageSettings:
@@ -33,6 +35,11 @@ class Settings:
     """Names, or prefixes that end with `*`."""
     crash_loop_ceiling: float = 300.0
     max_pods: int = 110
+    reserved: Mapping[str, str] = field(default_factory=dict)
+    """What pods may not ask for: quantities by resource, or shares like `10%`."""
+    devices: Mapping[str, Selector] = field(default_factory=dict)
+    pids_limit: int | None = None
+    """Processes and threads of one pod."""
     node_labels: Mapping[str, str] = field(default_factory=dict)
     snapshotter: str = "overlayfs"
     images: ImageSettings = ImageSettings()

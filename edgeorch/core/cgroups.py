@@ -14,6 +14,7 @@ from edgeorch.model import pod_resources, views
 
 PERIOD_US = 100_000
 MIN_QUOTA_US = 1000
+_SIZES = {"GB": 1 << 30, "MB": 1 << 20, "KB": 1 << 10}
 MIN_SHARES, MAX_SHARES = 2, 262_144
 
 
@@ -24,12 +25,23 @@ class Limits:
     cpu_shares: int
     cpu_quota_us: int | None
     memory_bytes: int | None
+    pids: int | None = None
 
 
 def pod_path(root: str, qos_class: str, uid: str) -> str:
     """Relative to the mount of the hierarchy, with a leading slash."""
+    return f"{tier_path(root, qos_class)}/pod{uid}"
+
+
+def pods_path(root: str) -> str:
+    """Of all pods."""
+    return f"{root.rstrip('/')}/kubepods"
+
+
+def tier_path(root: str, qos_class: str) -> str:
+    """Of the pods of one class; guaranteed ones stand beside the other classes."""
     tier = "" if qos_class == qos.GUARANTEED else f"/{qos_class.lower()}"
-    return f"{root.rstrip('/')}/kubepods{tier}/pod{uid}"
+    return f"{pods_path(root)}{tier}"
 
 
 def container_limits(resources: views.Resources) -> Limits:
@@ -39,7 +51,18 @@ def container_limits(resources: views.Resources) -> Limits:
     return Limits(shares(cpu_request), quota_us(_milli(limits, "cpu")), memory or None)
 
 
-def pod_limits(spec: views.PodSpec) -> Limits:
+def huge_pages(resources: views.Resources) -> list[tuple[str, int]]:
+    """Size of the pages as the kernel writes it (`2MB`), and how many bytes of them."""
+    found = []
+    for name in sorted(resources.limits):
+        if name.startswith(pod_resources.HUGE_PAGES):
+            size = quantity.parse(name.removeprefix(pod_resources.HUGE_PAGES)).value()
+            unit = next(u for u in ("GB", "MB", "KB") if size % _SIZES[u] == 0)
+            found.append((f"{size // _SIZES[unit]}{unit}", _bytes(resources.limits, name)))
+    return found
+
+
+def pod_limits(spec: views.PodSpec, pids: int | None = None) -> Limits:
     """What all containers may have together: a limit only where the pod or each container has one.
 
     A pod of class BestEffort asks for nothing and so gets the least.
@@ -51,6 +74,7 @@ def pod_limits(spec: views.PodSpec) -> Limits:
         shares(_up(asked.get("cpu", 0), quantity.NANO // 1000)),
         quota_us(_up(cpu, quantity.NANO // 1000)),
         _up(memory, quantity.NANO) or None,
+        pids,
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edgeorch.core.observed import Container, Exit, Kind, State
 from edgeorch.lib import json
@@ -37,6 +37,7 @@ _LAST = PREFIX + "last"
 STOP_SIGNAL = PREFIX + "stop-signal"
 CGROUP = PREFIX + "cgroup"
 _USER = PREFIX + "user"
+DEVICES = PREFIX + "devices"
 
 _VALUE_LIMIT = 4096 - 64
 LOST_CODE, LOST_REASON = 255, "Unknown"
@@ -65,6 +66,8 @@ class Birth:
     cgroup: str = ""
     last: Exit | None = None
     user: tuple[int, int, tuple[int, ...]] = (0, 0, ())
+    devices: Mapping[str, list[str]] = field(default_factory=dict)
+    """Units that it was given, by name."""
 
 
 def container_id(pod_uid: str, name: str, attempt: int) -> str:
@@ -92,9 +95,20 @@ def encode(birth: Birth) -> dict[str, str]:
         CGROUP: birth.cgroup,
         _USER: _encode_user(birth.user),
     }
+    if birth.devices:
+        found[DEVICES] = json.encode(dict(birth.devices)).decode()
     if birth.last is not None:
         found[_LAST] = encode_exit(birth.last)
     return {key: value for key, value in found.items() if value}
+
+
+def devices(text: str) -> dict[str, list[str]]:
+    """What the label DEVICES says."""
+    try:
+        found = json.decode(text.encode()) if text else {}
+    except json.DecodeError:
+        return {}
+    return {str(name): [str(each) for each in ids] for name, ids in found.items()}
 
 
 def encode_started(at: float, shown: str) -> str:

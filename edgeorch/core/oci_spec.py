@@ -8,6 +8,7 @@ Source: opencontainers/runtime-spec config.md and config-linux.md (1.0.2).
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,6 +75,13 @@ class Device:
     mode: int
     uid: int = 0
     gid: int = 0
+    access: str = "rwm"
+    """What the container may do with it: read, write, make nodes."""
+
+
+def placed(device: Device, path: str) -> Device:
+    """The same at another path in the container; "" where it comes as a mount."""
+    return dataclasses.replace(device, path=path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +94,8 @@ class Machine:
     devices: tuple[Device, ...] = ()
     swap_control: bool = False
     """Whether memory.swap.max is there (cgroup v2)."""
+    hugetlb: bool = False
+    """Whether huge pages are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +118,8 @@ class Surroundings:
     """The filter; None: no filter."""
     apparmor: str = ""
     annotations: Mapping[str, str] = field(default_factory=dict)
+    devices: tuple[Device, ...] = ()
+    """That the container was given; without a path it is there already."""
 
 
 def build(
@@ -247,12 +259,15 @@ def _bind(mount: Mount) -> Object:
 def _linux(container: views.Container, around: Surroundings, machine: Machine) -> Object:
     security = container.security_context or views.ContainerSecurity()
     found: Object = {
-        "resources": _resources(container, machine, privileged=security.privileged),
+        "resources": _resources(container, machine, around, privileged=security.privileged),
         "cgroupsPath": around.cgroups_path,
         "namespaces": _namespaces(around, machine),
     }
+    nodes = machine.devices if security.privileged else ()
+    by_path = {device.path: device for device in (*nodes, *around.devices) if device.path}
+    if by_path or security.privileged:
+        found["devices"] = [_device(device) for device in by_path.values()]
     if security.privileged:
-        found["devices"] = [_device(device) for device in machine.devices]
         found["rootfsPropagation"] = "rslave"
     elif security.proc_mount != "Unmasked":
         found["maskedPaths"] = list(_MASKED)
@@ -280,17 +295,24 @@ def _namespaces(around: Surroundings, machine: Machine) -> list[Object]:
     return found
 
 
-def _resources(container: views.Container, machine: Machine, *, privileged: bool) -> Object:
+def _resources(
+    container: views.Container, machine: Machine, around: Surroundings, *, privileged: bool
+) -> Object:
     limits = cgroups.container_limits(container.resources)
     cpu: dict[str, Any] = {"shares": limits.cpu_shares, "period": cgroups.PERIOD_US}
     if limits.cpu_quota_us is not None:
         cpu["quota"] = limits.cpu_quota_us
     found: Object = {
-        "devices": [{"allow": privileged, "access": "rwm"}],
+        "devices": [
+            {"allow": privileged, "access": "rwm"},
+            *(_rule(device) for device in around.devices if not privileged),
+        ],
         "cpu": cpu,
     }
     if limits.memory_bytes is not None:
         found["memory"] = {"limit": limits.memory_bytes}
+    if machine.hugetlb and (pages := cgroups.huge_pages(container.resources)):
+        found["hugepageLimits"] = [{"pageSize": size, "limit": most} for size, most in pages]
     if unified := _unified(machine, memory_bounded=limits.memory_bytes is not None):
         found["unified"] = unified
     return found
@@ -306,6 +328,16 @@ def _unified(machine: Machine, *, memory_bounded: bool) -> dict[str, str]:
         # The kubelet's NoSwap: a limit is a limit, and nothing of a pod wears the card out.
         found["memory.swap.max"] = "0"
     return found
+
+
+def _rule(device: Device) -> Object:
+    return {
+        "allow": True,
+        "type": device.type,
+        "major": device.major,
+        "minor": device.minor,
+        "access": device.access,
+    }
 
 
 def _device(device: Device) -> Object:

@@ -1,4 +1,4 @@
-"""Word of changes in one directory, from inotify(7): an awaitable instead of polling."""
+"""Word of changes in directories, from inotify(7): an awaitable instead of polling."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ _F_RDLCK = 0
 _READ = 16 * 1024
 
 
-class Directory:
+class Directories:
     """`changed` is set after something has; make it inside the running loop, close it after."""
 
-    def __init__(self, path: pathlib.Path, mask: int) -> None:
-        """Raises OSError, also when there is no such directory."""
+    def __init__(self) -> None:
+        """Raises OSError."""
         self.changed = asyncio.Event()
-        libc = ctypes.CDLL(None, use_errno=True)
-        self._handle = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._handle = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         if self._handle < 0:
             raise _failure("inotify_init1")
-        if libc.inotify_add_watch(self._handle, os.fsencode(path), mask) < 0:
-            error = _failure(f"watch {path}")
-            os.close(self._handle)
-            raise error
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._handle, self._read)
+
+    def add(self, path: pathlib.Path, mask: int) -> None:
+        """Watch this one too; again is as good as once. Raises OSError."""
+        if self._libc.inotify_add_watch(self._handle, os.fsencode(path), mask) < 0:
+            raise _failure(f"watch {path}")
 
     def close(self) -> None:
         self._loop.remove_reader(self._handle)
@@ -46,6 +47,19 @@ class Directory:
         except BlockingIOError:
             return
         self.changed.set()
+
+
+class Directory(Directories):
+    """One directory."""
+
+    def __init__(self, path: pathlib.Path, mask: int) -> None:
+        """Raises OSError, also when there is no such directory."""
+        super().__init__()
+        try:
+            self.add(path, mask)
+        except OSError:
+            self.close()
+            raise
 
 
 def is_being_written(path: pathlib.Path) -> bool:

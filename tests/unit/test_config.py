@@ -35,6 +35,52 @@ def test_values_are_taken_and_the_rest_keeps_its_default() -> None:
         pytest.param("health: {address: 0.0.0.300}", "health.address:", id="health address"),
         pytest.param('node: {labels: {"a b": c}}', "node.labels:", id="label key"),
         pytest.param("node: {labels: {a: b c}}", "node.labels:", id="label value"),
+        pytest.param(
+            "node: {reserved: {gpu: 1}}",
+            'node.reserved: "gpu" cannot be reserved: use cpu, memory, ephemeral-storage',
+            id="reserved resource",
+        ),
+        pytest.param(
+            "node: {reserved: {memory: lots}}",
+            'node.reserved: "memory: lots" is no amount: use one like 100m, 128Mi or 10%',
+            id="reserved amount",
+        ),
+        pytest.param(
+            "devices: {gps: {path: /dev/gps}}",
+            'unknown key "devices[...].path"',
+            id="device slip",
+        ),
+        pytest.param(
+            "devices: {gps: {count: 2}}",
+            "devices.gps: says of no device: use one of paths, group and usb",
+            id="no device",
+        ),
+        pytest.param(
+            "devices: {gps: {paths: [/dev/a], usb: '0403:6001'}}",
+            "devices.gps: has paths and usb: use one of paths, group and usb",
+            id="two devices",
+        ),
+        pytest.param(
+            "devices: {gps: {paths: [ttyUSB0]}}",
+            'devices.gps.paths: "ttyUSB0": use an absolute path like /dev/ttyUSB0',
+            id="device path",
+        ),
+        pytest.param("devices: {gps: {usb: '403'}}", 'devices.gps.usb: "403"', id="usb"),
+        pytest.param(
+            "devices: {gps: {paths: [/dev/a], permissions: x}}",
+            'devices.gps.permissions: "x": use some of rwm',
+            id="permissions",
+        ),
+        pytest.param(
+            "devices: {gps: {paths: [/dev/a], count: 0}}", "devices.gps.count: 0", id="shares"
+        ),
+        pytest.param("devices: {g/s: {paths: [/dev/a]}}", 'devices: "g/s" is not', id="name"),
+        pytest.param(
+            "devices: {gps: {paths: [/dev/a], container_path: gps}}",
+            "devices.gps.container_path: must be an absolute path",
+            id="container path",
+        ),
+        pytest.param("pods: {pids_limit: 0}", "pods.pids_limit: use 16 or more, or -1", id="pids"),
         pytest.param("pods: {crash_loop_ceiling: .nan}", "pods.crash_loop_ceiling", id="nan"),
         pytest.param("pods: {log_max_bytes: -1}", "pods.log_max_bytes", id="log bytes"),
         pytest.param("pods: {log_max_files: 0}", "pods.log_max_files", id="log files"),
@@ -107,3 +153,11 @@ def test_a_host_name_that_is_no_node_name_is_told(monkeypatch: pytest.MonkeyPatc
 def test_labels_of_the_node_may_have_a_prefix_and_no_value() -> None:
     found = config.parse('node: {labels: {example.org/site: "", zone: Attic_1}}')
     assert found.node.labels == {"example.org/site": "", "zone": "Attic_1"}
+
+
+def test_what_is_reserved_is_as_usual_where_nothing_is_said() -> None:
+    assert config.parse("").node.reservations == {
+        "cpu": "100m", "memory": "128Mi", "ephemeral-storage": "10%"
+    }  # fmt: skip
+    found = config.parse("node: {reserved: {cpu: 1, ephemeral_storage: 1.5Gi}}").node.reservations
+    assert found == {"cpu": "1", "memory": "128Mi", "ephemeral-storage": "1.5Gi"}
