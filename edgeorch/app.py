@@ -17,6 +17,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import edgeorch
@@ -28,7 +29,8 @@ from edgeorch.store import database, objects
 if TYPE_CHECKING:
     from edgeorch import config as configuration
     from edgeorch import device
-    from edgeorch.runtime import archive, images
+    from edgeorch.agent import registry_puller
+    from edgeorch.runtime import archive, containers, images
 
 log = logging.getLogger("edgeorch")
 
@@ -170,20 +172,54 @@ class _JournalFormatter(logging.Formatter):
         return "\n".join(f"<{priority}>{line}" for line in lines)
 
 
+@dataclass(frozen=True, slots=True)
+class ImageTools:
+    """What the command line needs to work on the images of the device."""
+
+    images: images.Images
+    archives: archive.Archives
+    puller: registry_puller.RegistryPuller
+    containers: containers.Containers
+    data_dir: pathlib.Path
+
+    async def users(self) -> dict[str, str]:
+        """Image to who runs it, for those of which containers are there."""
+        from edgeorch.core import container_labels as labels
+
+        return {
+            record.image: f"pod {record.labels.get(labels.POD_NAMESPACE, '')}/"
+            f"{record.labels.get(labels.POD_NAME, record.id)}"
+            for record in await self.containers.list()
+        }
+
+    def preloaded(self) -> set[str]:
+        """What the preload folder gave."""
+        from edgeorch.agent import preload
+        from edgeorch.core import preloading
+
+        return preloading.given(preload.remembered(self.data_dir / preload.MEMORY).values())
+
+
 async def with_images(
-    config: configuration.Config,
-    run: Callable[[images.Images, archive.Archives], Awaitable[None]],
+    config: configuration.Config, run: Callable[[ImageTools], Awaitable[None]]
 ) -> None:
     """For the command line: call `run` with the device's images. Raises ContainerdError."""
-    from edgeorch.runtime import archive, client, images
+    from edgeorch.agent import registry_puller
+    from edgeorch.runtime import archive, client, containers, images, pulling
 
     containerd = client.Client(config.containerd.address, config.containerd.namespace)
+    snapshotter = config.containerd.snapshotter
+    data_dir = pathlib.Path(config.data_dir)
+    sinks = pulling.PullSinks(containerd, snapshotter=snapshotter, prefix=pulling.HAND_PREFIX)
     try:
-        archives = archive.Archives(
-            containerd,
-            work_dir=pathlib.Path(config.data_dir) / "import",
-            snapshotter=config.containerd.snapshotter,
+        await run(
+            ImageTools(
+                images.Images(containerd, snapshotter=snapshotter),
+                archive.Archives(containerd, work_dir=data_dir / "import", snapshotter=snapshotter),
+                registry_puller.configured(config, sinks),
+                containers.Containers(containerd, snapshotter=snapshotter),
+                data_dir,
+            )
         )
-        await run(images.Images(containerd), archives)
     finally:
         containerd.close()

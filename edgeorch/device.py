@@ -35,7 +35,6 @@ from edgeorch.lib import files, memory, metrics, tasks
 from edgeorch.model import kinds, schema
 from edgeorch.net import network
 from edgeorch.proxy import allocation, dns, services
-from edgeorch.registry import pull
 from edgeorch.runtime import attach, pulling
 from edgeorch.runtime import client as containerd_client
 from edgeorch.store import recorder
@@ -133,7 +132,10 @@ class Device:
             self._events,
             self._containerd,
             self._network,
-            self._build_puller(),
+            registry_puller.configured(
+                config,
+                pulling.PullSinks(self._containerd, snapshotter=config.containerd.snapshotter),
+            ),
             self._clock,
             agent_settings.Settings(
                 node_name=config.node_name,
@@ -175,19 +177,6 @@ class Device:
             ),
             withdrawal=self._proxy,
             tokens=self._service_tokens,
-        )
-
-    def _build_puller(self) -> registry_puller.RegistryPuller:
-        config = self._config
-        return registry_puller.RegistryPuller(
-            pulling.PullSinks(self._containerd, snapshotter=config.containerd.snapshotter),
-            config.registries,
-            pathlib.Path(config.images.docker_config),
-            pull.Limits(
-                config.images.parallel_layers,
-                config.images.stall_timeout,
-                config.images.max_bytes_per_second,
-            ),
         )
 
     def _build_dns(self) -> dns.Dns:

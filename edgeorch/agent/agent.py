@@ -214,7 +214,7 @@ class Agent:
             return None
         made = preload.Preloader(
             settings.images.preload_dir,
-            settings.data_dir / "preload.json",
+            settings.data_dir / preload.MEMORY,
             self._images,
             self._images,
             self._shop.images.preloaded,

@@ -19,6 +19,7 @@ from edgeorch.lib import clock as clocks
 from edgeorch.model import errors, kinds, release
 from edgeorch.runtime import errors as runtime_errors
 from edgeorch.store import watch
+from edgeorch.wire import image_ref
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -232,13 +233,18 @@ class NodeKeeper:
             found = await self._images.list()
         except runtime_errors.ContainerdError:
             return []
-        names: dict[str, list[str]] = {}
+        names: dict[str, set[str]] = {}
         sizes: dict[str, int] = {}
         for image in found:
-            names.setdefault(image.digest, []).append(image.name)
+            names.setdefault(image.digest, set()).update(_image_names(image.name, image.digest))
             sizes[image.digest] = image.size
         listed: list[Object] = [
-            {"names": sorted(names[digest]), "sizeBytes": sizes[digest]} for digest in names
+            # By digest first, as the kubelet has them.
+            {
+                "names": sorted(names[digest], key=lambda name: ("@" not in name, name)),
+                "sizeBytes": sizes[digest],
+            }
+            for digest in names
         ]
         listed.sort(key=lambda entry: (-entry["sizeBytes"], entry["names"]))
         return listed[:_MAX_IMAGES]
@@ -255,6 +261,13 @@ class _Disk:
         short = self.total > 0 and self.free < self.total * _MIN_FREE_DISK
         no_inodes = self.inodes > 0 and self.free_inodes < self.inodes * _MIN_FREE_INODES
         return short or no_inodes
+
+
+def _image_names(name: str, digest: str) -> set[str]:
+    try:
+        return {name, f"{image_ref.parse(name).name}@{digest}"}
+    except image_ref.InvalidReference:
+        return {name}
 
 
 def _disk(path: str) -> _Disk:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+MEMORY = "preload.json"
+"""The file's name in the data directory."""
 LOOK_AGAIN = 300.0
 """Seconds between looks without a word from the kernel: a medium may be mounted over the folder."""
 _SETTLE = 0.2
@@ -76,7 +78,7 @@ class Preloader:
         return preloading.given(self._known.values())
 
     async def run(self) -> None:
-        self._known = await asyncio.to_thread(self._remembered)
+        self._known = await asyncio.to_thread(remembered, self._memory)
         while True:
             with contextlib.ExitStack() as stack:
                 watch = await self._watch()
@@ -145,23 +147,23 @@ class Preloader:
 
     # --- what outlives the process --------------------------------------------------------------
 
-    def _remembered(self) -> dict[str, Record]:
-        try:
-            return msgspec.json.decode(self._memory.read_bytes(), type=dict[str, Record])
-        except FileNotFoundError:
-            return {}
-        except (OSError, msgspec.MsgspecError) as error:
-            log.warning(
-                "Importing all image archives anew: cannot read %s: %s", self._memory, error
-            )
-            return {}
-
     def _remember(self) -> None:
         good = {name: record for name, record in self._known.items() if not record.error}
         try:
             files.write_atomically(self._memory, json.encode(good), mode=0o600)
         except OSError as error:
             log.warning("Cannot write %s: %s", self._memory, error)
+
+
+def remembered(memory: pathlib.Path) -> dict[str, Record]:
+    """What a preloader has written down there; nothing when it cannot be read."""
+    try:
+        return msgspec.json.decode(memory.read_bytes(), type=dict[str, Record])
+    except FileNotFoundError:
+        return {}
+    except (OSError, msgspec.MsgspecError) as error:
+        log.warning("Importing all image archives anew: cannot read %s: %s", memory, error)
+        return {}
 
 
 async def _next(watch: inotify.Directory | None) -> None:

@@ -20,9 +20,16 @@ from edgeorch.runtime import errors
 from edgeorch.wire import image_ref, oci
 
 if TYPE_CHECKING:
-    from edgeorch.config import RegistryConfig
+    from edgeorch.config import Config, RegistryConfig
 
 log = logging.getLogger(__name__)
+
+
+def configured(config: Config, sinks: pull.Sinks) -> RegistryPuller:
+    """As the configuration file says."""
+    images = config.images
+    limits = pull.Limits(images.parallel_layers, images.stall_timeout, images.max_bytes_per_second)
+    return RegistryPuller(sinks, config.registries, pathlib.Path(images.docker_config), limits)
 
 
 class RegistryPuller:

@@ -1,4 +1,4 @@
-"""Image archives into the content store: OCI layouts and `docker save`, in a tar, maybe gzipped.
+"""Image archives into the content store: OCI layouts and `docker save`, in a tar, maybe packed.
 
 Streamed: no layer is ever in memory. Everything is written under a lease and in an order that
 leaves nothing half-usable behind: layers, configuration, manifests (each labelled with what it
@@ -215,11 +215,12 @@ def _docker_layer(tar: tarball.Tarball, member: str) -> Blob:
     digest = hashlib.sha256()
     with tar.member(member) as source:
         head = source.read(content.CHUNK)
-        gzipped = head.startswith(b"\x1f\x8b")
+        packed = "+gzip" if head.startswith(b"\x1f\x8b") else ""
+        packed = "+zstd" if head.startswith(b"\x28\xb5\x2f\xfd") else packed
         while head:
             digest.update(head)
             head = source.read(content.CHUNK)
-    media_type = OCI_LAYER + ("+gzip" if gzipped else "")
+    media_type = OCI_LAYER + packed
     return Blob(
         oci.Descriptor(media_type, "sha256:" + digest.hexdigest(), tar.size(member)), member
     )

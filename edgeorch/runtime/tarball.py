@@ -1,8 +1,8 @@
-"""Random access to the members of a tar file, plain or gzipped, without unpacking it.
+"""Random access to the members of a tar file, plain or packed, without unpacking it.
 
-A gzipped tar is written plain into the work directory first: members are needed in another order
-than they come in, and seeking in gzip means inflating again. The headers are read once, so memory
-grows with the number of members only. Names are normalised (`./a/../b` → `b`) and hard or
+A packed tar is written plain into the work directory first: members are needed in another order
+than they come in, and seeking in it would mean inflating again. The headers are read once, so
+memory grows with the number of members only. Names are normalised (`./a/../b` → `b`) and hard or
 symbolic links resolved inside the archive: nothing outside it is ever opened.
 """
 
@@ -14,9 +14,10 @@ import gzip
 import os
 import posixpath
 import shutil
+import subprocess
 import tempfile
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -131,26 +132,59 @@ def _open(path: Path, work_dir: Path) -> BinaryIO:
     except OSError as error:
         raise errors.BadArchive(error.strerror or str(error)) from error
     try:
-        magic = file.read(2)
+        magic = file.read(4)
         file.seek(0)
     except OSError as error:
         file.close()
         raise errors.BadArchive(error.strerror or str(error)) from error
-    if magic != b"\x1f\x8b":
+    inflate = _inflater(magic)
+    if inflate is None:
         return file
     with file:
-        return _inflated(file, work_dir)
+        return _inflated(file, work_dir, inflate)
 
 
-def _inflated(file: BinaryIO, work_dir: Path) -> BinaryIO:
-    work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    plain = tempfile.TemporaryFile(dir=work_dir)  # noqa: SIM115 - outlives this function
+def _inflater(magic: bytes) -> Callable[[BinaryIO, BinaryIO], None] | None:
+    if magic.startswith(b"\x1f\x8b"):
+        return _gunzip
+    return _unzstd if magic == b"\x28\xb5\x2f\xfd" else None
+
+
+def _inflated(
+    file: BinaryIO, work_dir: Path, inflate: Callable[[BinaryIO, BinaryIO], None]
+) -> BinaryIO:
     try:
-        with gzip.GzipFile(fileobj=file) as source:
-            shutil.copyfileobj(source, plain, 256 * 1024)
+        work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        plain = tempfile.TemporaryFile(dir=work_dir)  # noqa: SIM115 - outlives this function
+    except OSError as error:
+        raise errors.BadArchive(f"no place to inflate it: {error}") from error
+    try:
+        inflate(file, plain)
+        plain.flush()
+        plain.seek(0)
     except (OSError, EOFError, zlib.error) as error:
         plain.close()
         raise errors.BadArchive(f"cannot inflate it: {error}") from error
-    plain.flush()
-    plain.seek(0)
+    except BaseException:
+        plain.close()
+        raise
     return plain
+
+
+def _gunzip(file: BinaryIO, plain: BinaryIO) -> None:
+    with gzip.GzipFile(fileobj=file) as source:
+        shutil.copyfileobj(source, plain, 256 * 1024)
+
+
+def _unzstd(file: BinaryIO, plain: BinaryIO) -> None:
+    """By the program of that name: Python knows zstd from 3.14 on, and this is rare."""
+    program = shutil.which("zstd")
+    if program is None:
+        raise errors.BadArchive("zstd is not installed: apt install zstd, or pack it with gzip")
+    os.lseek(file.fileno(), 0, os.SEEK_SET)  # behind Python's back, which has read ahead
+    done = subprocess.run(
+        [program, "-q", "-d", "-c"], stdin=file, stdout=plain, stderr=subprocess.PIPE, check=False
+    )
+    if done.returncode:
+        told = done.stderr.decode(errors="replace").strip()
+        raise errors.BadArchive(f"cannot inflate it: {told}")

@@ -52,6 +52,11 @@ def archives_spec(runtime: Runtime) -> bytes:
     )
 
 
+def _zstd(path: Path) -> Path:
+    subprocess.run(["zstd", "-q", "--rm", str(path)], check=True)
+    return path.with_name(f"{path.name}.zst")
+
+
 async def _leases(runtime: Runtime) -> list[str]:
     return [lease.id for lease in await runtime.leases.list()]
 
@@ -66,6 +71,7 @@ async def _leases(runtime: Runtime) -> list[str]:
         pytest.param(
             lambda path: archives.docker(path, "kind/app:1", gzipped=True), id="docker gzip layers"
         ),
+        pytest.param(lambda path: _zstd(archives.docker(path, "kind/app:1")), id="docker in zstd"),
     ],
 )
 async def test_an_archive_becomes_an_image_that_runs_and_survives_the_collector(
@@ -203,6 +209,7 @@ def _bytes(path: Path, data: bytes) -> Path:
         pytest.param(lambda path: _bytes(path, b""), "tar archive", id="empty"),
         pytest.param(lambda path: _bytes(path, b"x" * 5000), "tar archive", id="not a tar"),
         pytest.param(lambda path: _bytes(path, b"\x1f\x8bxx"), "cannot inflate", id="bad gzip"),
+        pytest.param(lambda path: _bytes(path, b"(\xb5/\xfdx"), "cannot inflate", id="bad zstd"),
         pytest.param(lambda path: archives.tar(path, {"a": b""}), "neither", id="another tar"),
         pytest.param(_truncated, "unexpected end of data", id="cut off"),
         pytest.param(_damaged_layer, "damaged blob.*sha256", id="damaged layer"),

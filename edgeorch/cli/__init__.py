@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING
 
 import edgeorch
 from edgeorch import config as configuration
+from edgeorch.cli import images
+from edgeorch.cli.errors import CommandError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from edgeorch.runtime import archive as runtime_archive
-    from edgeorch.runtime import images as runtime_images
+    from collections.abc import Callable
 
 _EPILOG = """\
 first steps:
@@ -29,10 +28,6 @@ first steps:
   edgeorch kubeconfig > ~/.kube/config
   kubectl get nodes                  any Kubernetes client works from here on
 """
-
-
-class CommandError(Exception):
-    """What the user is told; no traceback."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -71,15 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
 
     command("serve", _serve, "Run the orchestrator until it is told to stop (SIGTERM).")
-    image = commands.add_parser("image", help="Import and list container images.")
-    nouns = image.add_subparsers(metavar="ACTION", required=True)
-    text = "Import OCI or docker-save archives under the names they carry."
-    importing = nouns.add_parser("import", help=text, description=text, parents=[shared])
-    importing.add_argument("files", nargs="+", type=pathlib.Path, metavar="FILE")
-    importing.set_defaults(run=_image_import)
-    text = "List the images that are on this device."
-    listing = nouns.add_parser("list", help=text, description=text, parents=[shared])
-    listing.set_defaults(run=_image_list)
+    images.add(commands, shared)
     command("kubeconfig", _kubeconfig, "Print the administrator's kubeconfig.")
     command("check", _check, "Say what this host lacks, and how to mend it.")
     command("version", _version, "Print the version.")
@@ -93,50 +80,6 @@ def _serve(options: argparse.Namespace) -> int:
     try:
         asyncio.run(app.serve(config))
     except app.StartError as error:
-        raise CommandError(str(error)) from error
-    return 0
-
-
-def _image_import(options: argparse.Namespace) -> int:
-    config = configuration.load(options.config)
-    missing = [str(path) for path in options.files if not path.is_file()]
-    if missing:
-        raise CommandError(f"cannot import {', '.join(missing)}: no such file")
-
-    async def run(_: runtime_images.Images, archives: runtime_archive.Archives) -> None:
-        for path in options.files:
-            for name in await archives.import_archive(path):
-                print(name, flush=True)
-
-    return _with_images(config, run)
-
-
-def _image_list(options: argparse.Namespace) -> int:
-    async def run(images: runtime_images.Images, _: runtime_archive.Archives) -> None:
-        rows = [("NAME", "DIGEST", "SIZE")]
-        for image in sorted(await images.list(), key=lambda image: image.name):
-            size = f"{image.size / 1e6:.1f} MB"
-            rows.append((image.name, image.digest.partition(":")[2][:12], size))
-        widths = [max(len(row[column]) for row in rows) for column in range(3)]
-        for row in rows:
-            cells = zip(row, widths, strict=True)
-            print("   ".join(cell.ljust(width) for cell, width in cells).rstrip())
-
-    return _with_images(configuration.load(options.config), run)
-
-
-def _with_images(
-    config: configuration.Config,
-    run: Callable[[runtime_images.Images, runtime_archive.Archives], Awaitable[None]],
-) -> int:
-    from edgeorch import app
-    from edgeorch.runtime import errors
-
-    try:
-        asyncio.run(app.with_images(config, run))
-    except errors.ContainerdError as error:
-        raise CommandError(f"{error} (containerd at {config.containerd.address})") from error
-    except errors.BadArchive as error:
         raise CommandError(str(error)) from error
     return 0
 
