@@ -127,6 +127,25 @@ kubectl_fetched() {
         rm -rf "$CACHE/download" && "$CACHE/bin/kubectl" version --client >/dev/null
 }
 
+# The distribution's own, older kubectl, beside the other: tests ask with both. Never installed.
+kubectl_debian_fetched() {
+    local target=$CACHE/bin/kubectl.debian scratch
+    [ -x "$target" ] && return
+    have apt-get && have dpkg || return 1
+    scratch=$(mktemp -d)
+    chmod 755 "$scratch" # apt's own user writes there
+    if (cd "$scratch" && { apt-get download -q kubernetes-client ||
+            { apt-get update -q && apt-get download -q kubernetes-client; }; } &&
+        dpkg -x ./*.deb . && mkdir -p "$CACHE/bin" &&
+        install -m 755 usr/bin/kubectl "$target.part" && mv "$target.part" "$target"
+       ) >/dev/null 2>&1 </dev/null; then
+        rm -rf "$scratch"
+        return
+    fi
+    rm -rf "$scratch"
+    return 1
+}
+
 # Puts some kubectl on PATH: one that is there, or the fetched one, or Debian's.
 kubectl_ensured() {
     PATH=$CACHE/bin:$PATH

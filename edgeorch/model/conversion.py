@@ -1,4 +1,5 @@
-"""Objects that are served in a second form: events.k8s.io/v1 Events, autoscaling/v1 autoscalers.
+"""Objects that are served in a second form: events.k8s.io/v1 Events, autoscaling/v1 autoscalers,
+and CronJobs and PodDisruptionBudgets in the v1beta1 of their groups, which have the same fields.
 
 Pure, both ways, without loss: what the other form has no field for travels in the annotations that
 Kubernetes uses for it (pkg/apis/autoscaling/v1/conversion.go, pkg/apis/events/v1/conversion.go).
@@ -29,7 +30,12 @@ _CONDITIONS = "autoscaling.alpha.kubernetes.io/conditions"
 
 def shown(kind: Kind, stored: Object) -> Object:
     """The stored object in the form of `kind`, which is a view."""
-    found = _event(stored) if kind.resource == "events.events.k8s.io" else _autoscaler_v1(stored)
+    if kind.resource == "events.events.k8s.io":
+        found = _event(stored)
+    elif kind.kind == "HorizontalPodAutoscaler":
+        found = _autoscaler_v1(stored)
+    else:
+        found = stored
     return {**found, "apiVersion": kind.api_version, "kind": kind.kind}
 
 
@@ -45,7 +51,7 @@ def unviewed(kind: Kind, obj: Object) -> Object:
         found = {_STORED_EVENT_FIELDS.get(name, name): value for name, value in obj.items()}
         found.setdefault("involvedObject", {})
         return found
-    return _autoscaler_v2(obj)
+    return _autoscaler_v2(obj) if kind.kind == "HorizontalPodAutoscaler" else obj
 
 
 def _event(stored_event: Object) -> Object:

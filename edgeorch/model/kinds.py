@@ -188,6 +188,15 @@ AUTOSCALER_V1 = Kind(
     "horizontalpodautoscaler", True, ("hpa",), ("all",), subresources=("status",),
     view_of="horizontalpodautoscalers.autoscaling",
 )  # fmt: skip
+# What kubectl up to 1.20 creates.
+CRON_JOB_BETA = Kind(
+    "batch", "v1beta1", "CronJob", "cronjobs", "cronjob", True, ("cj",),
+    subresources=("status",), view_of="cronjobs.batch",
+)  # fmt: skip
+POD_DISRUPTION_BUDGET_BETA = Kind(
+    "policy", "v1beta1", "PodDisruptionBudget", "poddisruptionbudgets", "poddisruptionbudget",
+    True, ("pdb",), subresources=("status",), view_of="poddisruptionbudgets.policy",
+)  # fmt: skip
 _RBAC = "rbac.authorization.k8s.io"
 ROLE = Kind(_RBAC, "v1", "Role", "roles", "role", True, created_by_update=True)
 ROLE_BINDING = Kind(
@@ -243,7 +252,7 @@ BUILT_IN = (
     JOB, CRON_JOB, LEASE, LIMIT_RANGE, RESOURCE_QUOTA, POD_TEMPLATE, PERSISTENT_VOLUME,
     STORAGE_CLASS, CSI_DRIVER, CSI_NODE, INGRESS, INGRESS_CLASS, NETWORK_POLICY, PRIORITY_CLASS,
     RUNTIME_CLASS, AUTOSCALER, ROLE, ROLE_BINDING, CLUSTER_ROLE, CLUSTER_ROLE_BINDING,
-    EVENTS_EVENT, AUTOSCALER_V1,
+    EVENTS_EVENT, AUTOSCALER_V1, CRON_JOB_BETA, POD_DISRUPTION_BUDGET_BETA,
     TOKEN_REVIEW, SELF_REVIEW, ACCESS_REVIEW, LOCAL_ACCESS_REVIEW, SELF_ACCESS_REVIEW,
     SELF_RULES_REVIEW, NODE_METRICS, POD_METRICS,
 )  # fmt: skip

@@ -245,9 +245,21 @@ class Schema:
         return Field(name.rstrip("!"), self.shape(code), required=name.endswith("!"), **told)
 
 
+# Versions that Kubernetes has left behind and old clients still ask in.
+SAME_FIELDS = {
+    "batch/v1beta1 CronJob": "batch/v1 CronJob",
+    "batch/v1beta1 CronJobList": "batch/v1 CronJobList",
+    "policy/v1beta1 PodDisruptionBudget": "policy/v1 PodDisruptionBudget",
+    "policy/v1beta1 PodDisruptionBudgetList": "policy/v1 PodDisruptionBudgetList",
+}
+
+
 @functools.cache
 def load() -> Schema:
     """The table of this release; read once."""
     packed = pathlib.Path(__file__).with_name("schema.bin").read_bytes()
     content = json.decode(zlib.decompress(packed))
-    return Schema(content["kinds"], content["types"], content["release"])
+    kinds = content["kinds"]
+    for old, new in SAME_FIELDS.items():
+        kinds.setdefault(old, kinds[new])
+    return Schema(kinds, content["types"], content["release"])

@@ -143,9 +143,9 @@ class Background:
 def kubectls() -> dict[str, Path]:
     """Every kubectl of this machine by its minor version ("1.33"), oldest first.
 
-    The fetched one, the one on PATH, and versions that a distribution keeps beside it.
+    The fetched ones, the one on PATH, and versions that a distribution keeps beside it.
     """
-    found = [lifecycle.TOOLS / "kubectl"]
+    found = sorted(lifecycle.TOOLS.glob("kubectl*"))
     if on_path := shutil.which("kubectl"):
         home = Path(on_path).resolve().parent
         found += [Path(on_path), *sorted(home.glob("kubectl.1.*"))]
@@ -162,7 +162,7 @@ def kubectls() -> dict[str, Path]:
 def kubectl_generations() -> list[str]:
     """The newest kubectl, and of older ones those that ask in another way."""
     found = list(kubectls())
-    return [version for version in found if version in ("1.27", "1.30", "1.33", found[-1])]
+    return [version for version in found if version in ("1.20", "1.27", "1.30", "1.33", found[-1])]
 
 
 @dataclass
