@@ -66,7 +66,9 @@ def phase(pod: views.Pod, seen: PodSeen, now: float) -> str:
     latest = [seen.latest(spec.name) for spec in pod.spec.containers]
     if not initialized(pod, seen) and not any(found and seen.former(found) for found in latest):
         return PENDING
-    return RUNNING if all(found is not None and _has_run(found) for found in latest) else PENDING
+    by_name = {spec.name: spec for spec in pod.spec.containers}
+    run = (f is not None and _has_run(by_name[f.name], f, seen) for f in latest)
+    return RUNNING if all(run) else PENDING
 
 
 def initialized(pod: views.Pod, seen: PodSeen) -> bool:
@@ -139,8 +141,17 @@ def _init_failed(pod: views.Pod, seen: PodSeen) -> bool:
     return False
 
 
-def _has_run(container: Container) -> bool:
-    return container.state is not State.CREATED or container.last is not None
+def hook_pending(spec: views.Container, container: Container, seen: PodSeen) -> bool:
+    """Whether it runs, but its postStart hook has not gone well so far."""
+    hook = spec.lifecycle.post_start if spec.lifecycle else None
+    runs = container.state is State.RUNNING
+    return hook is not None and runs and seen.hooks.get(container.id) is not Hook.DONE
+
+
+def _has_run(spec: views.Container, container: Container, seen: PodSeen) -> bool:
+    if container.last is not None:
+        return True
+    return container.state is not State.CREATED and not hook_pending(spec, container, seen)
 
 
 def _counts(container: Container, seen: PodSeen) -> bool:

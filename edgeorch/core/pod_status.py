@@ -186,7 +186,12 @@ def _states(
     entry: Object,
 ) -> None:
     last = latest.last if latest else None
-    if latest is not None and latest.state is State.RUNNING:
+    if latest is not None and pod_phase.hook_pending(spec, latest, seen):
+        # The kubelet says so of no container before its postStart hook has gone well.
+        failure = _failure(seen, spec.name)
+        reason, why = (failure.reason, failure.message) if failure else ("ContainerCreating", "")
+        entry["state"] = {"waiting": _waiting(reason, why)}
+    elif latest is not None and latest.state is State.RUNNING:
         entry["state"] = {"running": {"startedAt": latest.started or around.now}}
     elif latest is not None and latest.exit is not None:
         waiting = None

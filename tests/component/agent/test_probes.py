@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import pathlib
 import time
 from typing import Any
 
+from edgeorch.agent import checks
+from edgeorch.lib import json
+from edgeorch.model import views
 from tests.component.agent.conftest import IMAGE, Lab
+from tests.system import lab as labs
 
 SERVE = (
     "sh",
@@ -173,3 +179,49 @@ async def test_a_changed_image_restarts_the_container(lab: Lab) -> None:
     await lab.running("web", restarts=1)
     told = "Container main definition changed, will be restarted"
     assert ("Killing", told) in lab.events("web")
+
+
+async def test_probes_without_end_leave_nothing(lab: Lab) -> None:
+    """No descriptor, task, FIFO or process for any of them, those that ran out of time included."""
+    await lab.run("web", *SERVE)
+    await lab.running("web")
+    id_ = lab.container("web")["containerID"].removeprefix("containerd://")
+    made = checks.Checks(lab.agent.execs)
+    spec = views.Container(name="main")
+    ip = lab.status("web")["podIP"]
+    kinds = [
+        {"exec": {"command": ["true"]}},
+        {"exec": {"command": ["sh", "-c", "echo out; exit 3"]}},
+        {"httpGet": {"port": 8080, "path": "/ok"}},
+        {"httpGet": {"port": 1}},
+        {"tcpSocket": {"port": 8080}},
+        {"grpc": {"port": 8080}},
+    ]
+    probes = [json.convert(each, views.Probe) for each in kinds]
+
+    def held() -> tuple[int, int, int]:
+        fifos = sum(1 for path in lab.settings.run_dir.rglob("*") if path.is_fifo())
+        return len(os.listdir("/proc/self/fd")), len(asyncio.all_tasks()), fifos
+
+    async def ask(number: int) -> None:
+        await made.probe(probes[number % len(probes)], spec, id_, ip)
+
+    await asyncio.gather(*(ask(number) for number in range(len(probes))))
+    await lab.agent.execs.close()
+    before = held()
+    for _ in range(labs.rounds(4, 300)):
+        await asyncio.gather(*(ask(number) for number in range(2 * len(probes))))
+    slow = json.convert({"exec": {"command": ["sleep", "100"]}}, views.Probe)
+    well, told = await made.probe(slow, spec, id_, ip)
+    assert (well, told) == (False, 'command timed out: "sleep 100" timed out after 1s')
+
+    def clean() -> bool:
+        now = held()
+        return now[0] <= before[0] + 2 and now[1] <= before[1] and now[2] <= before[2]
+
+    await lab.agent.execs.close()
+    await lab.until(clean, f"what {held()} holds beyond {before} to go")
+    tasks = await lab.containers.list()
+    assert [record.task.status for record in tasks if record.id == id_ and record.task] == [
+        "running"
+    ]  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from edgeorch.core import actions, pod_phase, pod_plan, pod_status, restarts
-from edgeorch.core.observed import Container, Failure, Kind, PodSeen, Sandbox, State
+from edgeorch.core.observed import Container, Failure, Hook, Kind, PodSeen, Sandbox, State
 from edgeorch.model import views
 from tests.unit.core import pods
 
@@ -242,6 +242,22 @@ def test_an_end_shows_as_itself_until_something_holds_the_restart_up() -> None:
     state = _state(pods.seen(old, failures={"start/main": stale}))
 
     assert state["waiting"]["reason"] == "CrashLoopBackOff"
+
+
+def test_a_container_is_not_said_to_run_before_its_hook_is_through() -> None:
+    hook = {"lifecycle": {"postStart": {"exec": {"command": ["a"]}}}}
+    pod = pods.pod(containers=[{"name": "main", "image": "i", **hook}])
+
+    def shown(**more: Any) -> tuple[str, dict[str, Any]]:
+        status = pod_status.derive(pod, pods.seen(pods.container(), **more), {}, AROUND)
+        return status["phase"], status["containerStatuses"][0]["state"]
+
+    assert shown() == ("Pending", {"waiting": {"reason": "ContainerCreating"}})
+    failure = {"start/main": Failure("PostStartHookError", "why", 1005.0)}
+    ill = shown(hooks={"u-main-0": Hook.FAILED}, failures=failure)
+    assert ill[1] == {"waiting": {"reason": "PostStartHookError", "message": "why"}}
+    phase, state = shown(hooks={"u-main-0": Hook.DONE})
+    assert (phase, list(state)) == ("Running", ["running"])
 
 
 def _state(here: PodSeen) -> dict[str, Any]:
