@@ -73,6 +73,7 @@ class Logs:
         self._thread = logpump.LogThread()
         self._sources: dict[str, _Source] = {}
         self._housekeeper = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="old logs")
+        self._tidying: dict[str, concurrent.futures.Future[None]] = {}
         self._keeper.forget_all_but(fifos.container_ids())
 
     async def attach(
@@ -109,7 +110,7 @@ class Logs:
             return io
 
         io = await asyncio.to_thread(prepare)
-        source = _Source(self, pump, io, self._loop)
+        source = _Source(self, container_id, pump, io, self._loop)
         self._sources[container_id] = source
         self._thread.add(pump)
         return io
@@ -130,6 +131,10 @@ class Logs:
                 self._thread.abandon(source.pump)
                 await source.done.wait()
             self._sources.pop(container_id, None)
+        if (tidying := self._tidying.get(container_id)) is not None:
+            # Whoever removes the log now must not meet one who writes beside it.
+            await asyncio.wait([asyncio.wrap_future(tidying)])
+            self._tidying.pop(container_id, None)
         self._keeper.forget(container_id)
         await asyncio.to_thread(self._fifos.remove, container_id)
 
@@ -204,10 +209,16 @@ class Logs:
     def go_on(self, pump: logpump.Pump) -> None:
         self._thread.go_on(pump)
 
-    def tidy(self, pump: logpump.Pump) -> None:
-        """A log was rotated, or grew: compress what is old, keep the whole below its limit."""
+    def tidy(self, container_id: str, pump: logpump.Pump) -> None:
+        """A log was rotated, or grew: compress what is old, keep the whole below its limit.
+
+        In the pump's thread.
+        """
+        before = self._tidying.get(container_id)
+        if before is not None and not before.running() and not before.done():
+            return  # it has not begun, so it will see this too
         with contextlib.suppress(RuntimeError):  # closed meanwhile
-            self._housekeeper.submit(self._tidy, pump)
+            self._tidying[container_id] = self._housekeeper.submit(self._tidy, pump)
 
     def _tidy(self, pump: logpump.Pump) -> None:
         """In the housekeeper's thread."""
@@ -231,9 +242,10 @@ class Logs:
         if pump is not None:
             self._thread.rotate(pump)
 
-    def grew(self, pump: logpump.Pump, size: int) -> None:
+    def grew(self, container_id: str, pump: logpump.Pump, size: int) -> None:
+        """In the pump's thread."""
         if self._space is not None and self._space.grew(size):
-            self.tidy(pump)
+            self.tidy(container_id, pump)
 
 
 class _Source:
@@ -242,6 +254,7 @@ class _Source:
     def __init__(
         self,
         owner: Logs,
+        container_id: str,
         pump: logpump.Pump,
         io: stdio.Stdio,
         loop: asyncio.AbstractEventLoop,
@@ -251,6 +264,7 @@ class _Source:
         self.done = asyncio.Event()
         self.listeners: list[Listener] = []
         self._owner = owner
+        self._container_id = container_id
         self._loop = loop
         self._more: asyncio.Future[None] | None = None
         self._waiting: list[tuple[str, bytes]] = []
@@ -287,13 +301,13 @@ class _Source:
         self._later(self._pass_on, stream, data)
 
     def written(self, size: int) -> None:
-        self._owner.grew(self.pump, size)
+        self._owner.grew(self._container_id, self.pump, size)
         if self._more is not None and not self._told:
             self._told = True
             self._later(self._notify)
 
     def rotated(self) -> None:
-        self._owner.tidy(self.pump)
+        self._owner.tidy(self._container_id, self.pump)
 
     def ended(self) -> None:
         self._later(self.finished)

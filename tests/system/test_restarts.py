@@ -114,6 +114,24 @@ def test_containers_and_objects_outlive_edgeorch(own: labs.Lab, verb: str) -> No
     assert own.get("pod/done")["status"]["phase"] == "Succeeded"
 
 
+def test_last_words_while_edgeorch_is_dead_are_not_lost(own: labs.Lab) -> None:
+    """A container that ends then: its pipe is held open by the service manager."""
+    words = "seq 1 5000; echo -n end; exit 0"
+    script = f"trap '{words}' TERM; echo ready; while :; do sleep 3600 & wait $!; done"
+    own.apply(manifests.once("parts", script))
+    own.wait("pod/parts", "condition=Ready")
+    labs.until(lambda: own.kubectl("logs", "parts") == "ready\n", "the trap is set")
+    pid = container_pid(own, own.get("pod/parts"))
+    own.lab("kill")
+    os.kill(pid, signal.SIGTERM)
+    labs.until(lambda: not Path(f"/proc/{pid}").exists(), "the container's end")
+    own.lab("start")
+    own.wait("pod/parts", "jsonpath={.status.phase}=Succeeded")
+    said = ["ready", *(str(number) for number in range(1, 5001)), "end"]
+    assert own.kubectl("logs", "parts") == "\n".join(said)
+    own.kubectl("delete", "pod", "parts")
+
+
 def test_back_off_goes_on_where_it_stood(own: labs.Lab) -> None:
     """A restart of edgeorch is no reason to start a failing container at once, or anew at 10 s."""
     path = "/api/v1/namespaces/default/pods/fails"
