@@ -157,6 +157,8 @@ class Agent:
             self._containers,
             self._collector,
             fifos,
+            self._shop.sandboxes,
+            lambda: self.pods() | self.observer.pods().keys(),
         )
         self.observer.on_listed = self._tidier.look
 
@@ -275,7 +277,7 @@ class Agent:
                 await self._tidy_runtime()
                 if self._preloader is not None:
                     group.create_task(tasks.supervise("preload", self._preloader.run))
-                group.create_task(tasks.supervise("tidier", self._tidier.run))
+                group.create_task(tasks.supervise("tidier", self._keep_tidy))
                 self._adopt_devices()
                 group.create_task(tasks.supervise("pods", self._follow_pods))
                 group.create_task(tasks.supervise("image gc", self._collector.run))
@@ -309,6 +311,10 @@ class Agent:
     def _living(self) -> dict[str, views.Pod]:
         """Pods that hold what they were given."""
         return {uid: each.pod for uid, each in self._workers.items() if not each.pod.terminal}
+
+    async def _keep_tidy(self) -> None:
+        await self._stock_taken.wait()  # every pod that is there has its worker
+        await self._tidier.run()
 
     async def _follow_pods(self) -> None:
         while True:
@@ -417,6 +423,9 @@ class Agent:
         worker = self._workers.get(uid)
         if worker is not None:
             worker.look()
+        exits = [container.exit for container in self.observer.pod(uid) if not container.settled]
+        if any(ended is not None and ended.code == container_labels.KILLED for ended in exits):
+            self._tidier.look()  # a shim may have died
 
     def _devices_changed(self) -> None:
         self._node.look()

@@ -234,30 +234,37 @@ class Executor:
             action.id, path, link=link, terminal=spec.tty, stdin=spec.stdin
         )
         say = shop.voice.container(self.pod, action.name, kind)
-        with shop.observer.starting(action.id):
-            try:
+        try:
+            with shop.observer.starting(action.id):
                 pid = await shop.containers.start(action.id, io)
-            except (errors.Unavailable, errors.DeadlineExceeded):
-                raise  # whether it has started shows in containerd's list, or at the next try
-            except errors.NotFound:
-                # Its record or its snapshot is gone: made again, it can be started.
-                await self._remove(action.id)
-                raise
-            except errors.AlreadyExists:
-                await shop.containers.delete_task(action.id, force=True)
-                raise
-            except errors.ContainerdError as error:
-                told = f"failed to create containerd task: {error}"
-                await self._could_not_start(action.id, told)
-                say("Warning", "Failed", f"Error: {told}")
-                raise StartFailed(told) from error
-            at, shown = shop.clock.monotonic(), clocks.rfc3339(shop.clock.now())
-            shop.observer.running(action.id, pid, at, shown)
+                at, shown = shop.clock.monotonic(), clocks.rfc3339(shop.clock.now())
+                shop.observer.running(action.id, pid, at, shown)
+        except (errors.Unavailable, errors.DeadlineExceeded):
+            raise  # whether it has started shows in containerd's list, or at the next try
+        except errors.NotFound:
+            # Its record or its snapshot is gone: made again, it can be started.
+            await self._remove(action.id)
+            raise
+        except errors.AlreadyExists:
+            await self._clear_task(action.id)
+            raise
+        except errors.ContainerdError as error:
+            told = f"failed to create containerd task: {error}"
+            await self._could_not_start(action.id, told)
+            say("Warning", "Failed", f"Error: {told}")
+            raise StartFailed(told) from error
         say("Normal", "Started", f"Started container {action.name}")
         text = container_labels.encode_started(at, shown)
         # The word of an ended or removed container comes too late and is not needed.
         with contextlib.suppress(errors.NotFound):
             await shop.containers.update_labels(action.id, {container_labels.STARTED: text})
+
+    async def _clear_task(self, container_id: str) -> None:
+        """One that ended unseen before its start was answered is in the way of the next try."""
+        task = await self._shop.containers.task(container_id)
+        if task is not None:
+            self._shop.observer.disregard(container_id, task.pid)
+        await self._shop.containers.delete_task(container_id, force=True)
 
     async def _could_not_start(self, container_id: str, why: str) -> None:
         shop = self._shop

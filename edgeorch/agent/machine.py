@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from edgeorch.core import cgroups, node_resources, oci_spec
+from edgeorch.core import cgroups, node_resources, oci_spec, qos
 from edgeorch.lib import cgroupfs
 
 _CGROUP = cgroupfs.ROOT
@@ -273,6 +273,20 @@ class Cgroups:
             total = sum(int(_text(pathlib.Path(pod.path) / name) or 0) for pod in pods)
             _set(folder / name, str(max(least, min(most, total))))
 
+    def pods(self, root: str) -> dict[str, set[str]]:
+        """Pods of which a cgroup is there in any hierarchy, each with the paths of those of its
+        containers. Blocks."""
+        found: dict[str, set[str]] = {}
+        for tree in [_CGROUP] if self._v2 else [*_CGROUP.iterdir()]:
+            for tier in qos.TIERS:
+                top = pathlib.PurePath(cgroups.pod_path(root, tier, "")).parent
+                for name in _folders(tree / str(top).lstrip("/")):
+                    if name.startswith("pod"):
+                        children = found.setdefault(name.removeprefix("pod"), set())
+                        inner = _folders(tree / str(top).lstrip("/") / name)
+                        children.update(f"{top}/{name}/{child}" for child in inner)
+        return found
+
     def _make_v2(self, path: str, limits: cgroups.Limits) -> None:
         folder = _CGROUP
         for part in path.strip("/").split("/"):
@@ -311,6 +325,13 @@ class Cgroups:
         _set(_CGROUP / "memory" / relative / "memory.limit_in_bytes", str(memory))
         pids = "max" if limits.pids is None else str(limits.pids)
         _set(_CGROUP / "pids" / relative / "pids.max", pids)
+
+
+def _folders(path: pathlib.Path) -> list[str]:
+    try:
+        return [entry.name for entry in os.scandir(path) if entry.is_dir()]
+    except OSError:
+        return []
 
 
 def _is_left(folder: pathlib.Path) -> bool:

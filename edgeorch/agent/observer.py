@@ -71,6 +71,7 @@ class Observer:
         self._by_pod: dict[str, set[str]] = {}
         self._oom: set[str] = set()
         self._starting: set[str] = set()
+        self._disregarded: set[tuple[str, int]] = set()
         self._touched: set[str] | None = None
         """What has changed since the list under way began."""
         self._trouble: str | None = "containerd has not been asked yet"
@@ -122,6 +123,10 @@ class Observer:
             yield
         finally:
             self._starting.discard(container_id)
+
+    def disregard(self, container_id: str, pid: int) -> None:
+        """This task is cleared away before it has run; the word of that is not its end."""
+        self._disregarded.add((container_id, pid))
 
     def running(self, container_id: str, pid: int, at: float, shown: str) -> None:
         known = self._known.get(container_id)
@@ -176,7 +181,10 @@ class Observer:
                     now = self._clock.monotonic()
                     self.running(event.container_id, event.pid, now, self._shown())
             case events.TaskExited(exec_id=""):
-                await self._exited(event.container_id, event.exit_code, event.exited_at)
+                if (event.container_id, event.pid) in self._disregarded:
+                    self._disregarded.discard((event.container_id, event.pid))
+                else:
+                    await self._exited(event.container_id, event.exit_code, event.exited_at)
             case events.TaskOOM():
                 self._out_of_memory(event.container_id)
             case events.ImageChanged():
@@ -351,6 +359,7 @@ class Observer:
         known = self._known.pop(container_id, None)
         self._touch(container_id)
         self._oom.discard(container_id)
+        self._disregarded = {pair for pair in self._disregarded if pair[0] != container_id}
         if known is not None:
             siblings = self._by_pod.get(known.identity.uid, set())
             siblings.discard(container_id)

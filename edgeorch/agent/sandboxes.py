@@ -21,6 +21,8 @@ from edgeorch.core.observed import Sandbox
 from edgeorch.lib import json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from edgeorch.agent import ports
     from edgeorch.agent.settings import Settings
     from edgeorch.model import views
@@ -133,6 +135,23 @@ class Sandboxes:
         await self._network.detach(uid)
         await asyncio.to_thread(self._remove, uid)
 
+    async def sweep_groups(
+        self, pods: Callable[[], set[str]], ended: Callable[[str], bool]
+    ) -> None:
+        """Remove cgroups of pods that are not among these, and of containers that have `ended`.
+
+        A start that a death broke off may have made them after their pod had gone, and what ends
+        the container of a dead shim may forget one. Raises OSError.
+        """
+        there = await asyncio.to_thread(self._groups.pods, self._settings.cgroup_root)
+        for uid, groups in there.items():
+            if uid not in pods():
+                await asyncio.to_thread(self._remove_groups, uid)
+                continue
+            for path in groups:
+                if ended(pathlib.PurePath(path).name):
+                    await asyncio.to_thread(self._groups.remove, path)
+
     def _make_files(self, pod: views.Pod) -> None:
         folder = self.path(pod.metadata.uid)
         folder.mkdir(mode=0o755, exist_ok=True)
@@ -207,7 +226,10 @@ class Sandboxes:
         folder = self.path(uid)
         self._pauses.end(uid, folder)
         removal.remove_with_mounts(folder)
-        for tier in (qos.GUARANTEED, qos.BURSTABLE, qos.BEST_EFFORT):
+        self._remove_groups(uid)
+
+    def _remove_groups(self, uid: str) -> None:
+        for tier in qos.TIERS:
             self._groups.remove(cgroups.pod_path(self._settings.cgroup_root, tier, uid))
         self._groups.balance(cgroups.tier_path(self._settings.cgroup_root, qos.BURSTABLE))
 

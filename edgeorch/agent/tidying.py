@@ -12,10 +12,13 @@ import logging
 from typing import TYPE_CHECKING
 
 from edgeorch.agent.observer import Observer
+from edgeorch.core.observed import State
 from edgeorch.runtime import errors
 
 if TYPE_CHECKING:
-    from edgeorch.agent import image_gc
+    from collections.abc import Callable
+
+    from edgeorch.agent import image_gc, sandboxes
     from edgeorch.runtime import containers, stdio
 
 log = logging.getLogger(__name__)
@@ -31,11 +34,16 @@ class Tidier:
         records: containers.Containers,
         images: image_gc.ImageCollector,
         fifos: stdio.StdioDir,
+        boxes: sandboxes.Sandboxes,
+        pods: Callable[[], set[str]],
     ) -> None:
+        """`pods` are those that are worked on or have containers, by uid."""
         self._observer = observer
         self._containers = records
         self._images = images
         self._fifos = fifos
+        self._sandboxes = boxes
+        self._pods = pods
         self._wake = asyncio.Event()
 
     def look(self) -> None:
@@ -43,13 +51,15 @@ class Tidier:
         self._wake.set()
 
     async def run(self) -> None:
+        """To be begun once `pods` is complete."""
         while True:
             await self._wake.wait()
             await asyncio.sleep(SETTLE)
             self._wake.clear()
             try:
                 await self.tidy()
-            except errors.ContainerdError as error:
+                await self._sandboxes.sweep_groups(self._pods, self._has_ended)
+            except (errors.ContainerdError, OSError) as error:
                 # Its next listing wakes us again.
                 log.debug("Cannot look for what is left: %s", error)
 
@@ -63,3 +73,7 @@ class Tidier:
         for container_id in await asyncio.to_thread(self._fifos.container_ids):
             if self._observer.container(container_id) is None:
                 await asyncio.to_thread(self._fifos.remove, container_id)
+
+    def _has_ended(self, container_id: str) -> bool:
+        container = self._observer.container(container_id)
+        return container is not None and container.state is State.ENDED and container.settled

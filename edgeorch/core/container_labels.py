@@ -40,6 +40,8 @@ _USER = PREFIX + "user"
 DEVICES = PREFIX + "devices"
 
 _VALUE_LIMIT = 4096 - 64
+KILLED = 137
+"""Exit code of what SIGKILL ended."""
 LOST_CODE, LOST_REASON = 255, "Unknown"
 """Of a container whose task is gone without a trace, as containerd's CRI plugin has it."""
 

@@ -116,6 +116,9 @@ class AddressPool:
         """Whether the address is taken."""
         return self._numbers.is_taken(int(ipaddress.ip_address(address)))
 
+    def is_taken(self, address: str) -> bool:
+        return self._numbers.is_taken(int(ipaddress.ip_address(address)))
+
     def free(self) -> int:
         return self._numbers.free()
 

@@ -9,6 +9,7 @@ from edgeorch.lib import quantity
 from edgeorch.model import views
 
 GUARANTEED, BURSTABLE, BEST_EFFORT = "Guaranteed", "Burstable", "BestEffort"
+TIERS = (GUARANTEED, BURSTABLE, BEST_EFFORT)
 _COMPUTE = ("cpu", "memory")
 _GUARANTEED_ADJ = -997
 _BEST_EFFORT_ADJ = 1000

@@ -267,9 +267,10 @@ class Network:
         wanted = {links.host_name(uid) for uid in known_uids}
         for name in await self._links.pod_link_names(self._bridge) - wanted:
             await self._links.remove_link(name)
-        held = {sandbox.ip for sandbox in self._sandboxes.values()}
-        for ip in await self._links.host_routes() - held:
-            await self._links.remove_host_route(ip)
+        for ip in await self._links.host_routes():
+            # A pod that is being attached has taken its address before it has its route.
+            if not self._pool.is_taken(ip):
+                await self._links.remove_host_route(ip)
 
     def _uids_on_disk(self) -> set[str]:
         pins = {pin.name for pin in self._pins.glob("*")}

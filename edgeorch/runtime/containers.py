@@ -211,7 +211,16 @@ class Containers:
 
     async def _create_and_start(self, request: tasks_pb2.CreateTaskRequest) -> int:
         services = self._client.services
-        created = await self._create_task(request)
+        try:
+            pid = (await self._create_task(request)).pid
+        except errors.AlreadyExists:
+            # Made by a run that died before it heard so: what is still to be done is done.
+            task = await self.task(request.container_id)
+            if task is None or task.status not in ("created", "running"):
+                raise
+            if task.status == "running":
+                return task.pid
+            pid = task.pid
         try:
             await self._client.call(
                 services.tasks.Start, tasks_pb2.StartRequest(container_id=request.container_id)
@@ -220,7 +229,7 @@ class Containers:
             with contextlib.suppress(errors.ContainerdError):
                 await self.delete_task(request.container_id, force=True)
             raise
-        return created.pid
+        return pid
 
     async def _create_task(
         self, request: tasks_pb2.CreateTaskRequest
@@ -309,7 +318,7 @@ class Containers:
         services = self._client.services
         self._begun = set(self._making)
         tasks = await self._client.call(services.tasks.List, tasks_pb2.ListTasksRequest())
-        orphans = await self._owned_snapshots()
+        orphans = await self.owned_snapshots()
         found = await self._client.call(
             services.containers.List, containers_pb2.ListContainersRequest()
         )
@@ -329,7 +338,7 @@ class Containers:
                     removed.append(key)
         return removed
 
-    async def _owned_snapshots(self) -> dict[str, str]:
+    async def owned_snapshots(self) -> dict[str, str]:
         """Key → container id."""
         owned: dict[str, str] = {}
         async with self._client.stream(self._client.services.snapshots.List) as stream:

@@ -146,6 +146,8 @@ class Shims:
             )
             if done.returncode:
                 log.debug("%s: %s", " ".join(command), done.stderr.decode(errors="replace"))
+        except FileNotFoundError:
+            return  # containerd was quicker
         except (OSError, subprocess.TimeoutExpired) as error:
             log.warning("Cannot end the former container %s: %s", id_, error)
             return

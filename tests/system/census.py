@@ -114,10 +114,15 @@ def _containerd(lab: labs.Lab, wanted: Explained) -> Iterator[str]:
     # Those with a dot before them containerd is about to remove.
     there = {name for name in _entries(bundles) if not name.startswith(".")}
     yield from _differ("bundle", there, set(wanted.running))
-    for state in _RUNC_ROOT.glob("*/state.json"):
-        # The directory is every containerd's of this machine: whose it is stands inside.
-        if str(lab.device.run) in _text(state) and state.parent.name not in wanted.running:
-            yield f"runc state {state.parent.name}"
+    states = {folder.name for folder in runc_states(lab)}
+    yield from _differ("runc state", states, set(wanted.running))
+
+
+def runc_states(lab: labs.Lab) -> list[Path]:
+    """What runc knows of. The directory is every containerd's of this machine; whose it is stands
+    inside."""
+    found = _RUNC_ROOT.glob("*/state.json")
+    return [state.parent for state in found if str(lab.device.run) in _text(state)]
 
 
 def _words(lab: labs.Lab, *command: str) -> set[str]:

@@ -8,8 +8,10 @@ the machine's.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeorch.net import links
 from scripts.lablib import kernel
 
 from . import busy, census, clients, manifests
@@ -160,6 +163,7 @@ def at_rest(lab: labs.Lab, seconds: float = 90.0) -> None:
     census.settled(lab)
 
 
+@pytest.mark.timeout(3600)  # the full form
 def test_kills_at_random_moments_of_a_busy_device(own: labs.Lab, tmp_path: Path) -> None:
     seed = int(os.environ.get("EDGEORCH_SEED") or random.randrange(10**6))
     total = labs.rounds(12, 200)
@@ -171,7 +175,7 @@ def test_kills_at_random_moments_of_a_busy_device(own: labs.Lab, tmp_path: Path)
     port = int(own.get("svc/quiet")["spec"]["ports"][0]["nodePort"])
     done: list[str] = []
     with contextlib.ExitStack() as stack:
-        references = stack.enter_context(busy.slow_registry(own, tmp_path, total * 2))
+        references = stack.enter_context(busy.slow_registry(own, tmp_path, min(2 * total, 60)))
         seen = stack.enter_context(clients.steady(own.device.lan, own.address, port, every=0.05))
         user = busy.User(own, chance.randrange(10**6), references)
         while len(done) < total:
@@ -188,3 +192,89 @@ def test_kills_at_random_moments_of_a_busy_device(own: labs.Lab, tmp_path: Path)
     assert after["status"]["containerStatuses"] == quiet["status"]["containerStatuses"]
     assert "Traceback" not in own.log()
     assert "Unexpected failure" not in own.log()
+
+
+def test_a_shim_dies_while_containerd_is_away(own: labs.Lab) -> None:
+    """Nobody saw how its containers ended: told as the CRI tells it, and started again once."""
+    own.apply(manifests.pod("unseen"))
+    own.wait("pod/unseen", "condition=Ready")
+    pid = container_pid(own, own.get("pod/unseen"))
+    shim = next(shim for shim, children in census.shims(own).items() if pid in children)
+    own.lab("containerd", "kill")
+    kernel.send(shim, signal.SIGKILL)
+    labs.until(lambda: own.health("/readyz").status == 500, "containerd is missed")
+    assert own.get("pod/unseen")["status"]["containerStatuses"][0]["state"].get("running")
+    own.lab("containerd", "start")
+    own.wait("pod/unseen", "jsonpath={.status.containerStatuses[0].restartCount}=1")
+    last = own.get("pod/unseen")["status"]["containerStatuses"][0]["lastState"]["terminated"]
+    assert (last["exitCode"], last["reason"]) == (255, "Unknown")
+    own.kubectl("delete", "pod", "unseen")
+    at_rest(own)
+
+
+RUNS = "echo run >>/disk/runs; echo run >>/memory/runs; "
+
+
+def test_a_reboot(own: labs.Lab) -> None:
+    """Everything that dies with a boot is gone, and every record is of a former one."""
+    mounts = [{"name": name, "mountPath": f"/{name}"} for name in ("disk", "memory")]
+    volumes = [
+        {"name": "disk", "emptyDir": {}},
+        {"name": "memory", "emptyDir": {"medium": "Memory"}},
+    ]
+
+    def pod(policy: str, script: str) -> labs.Object:
+        main = manifests.container(RUNS + script, volumeMounts=mounts)
+        name = f"boot-{policy.lower()}" + ("" if script == manifests.IDLE else "-done")
+        return manifests.pod(name, main, volumes=volumes, restartPolicy=policy)
+
+    own.apply(
+        manifests.listed(
+            *(pod(policy, manifests.IDLE) for policy in ("Always", "OnFailure", "Never")),
+            *(pod(policy, "exit 0") for policy in ("OnFailure", "Never")),
+        )
+    )
+    for name in ("always", "onfailure", "never"):
+        own.wait(f"pod/boot-{name}", "condition=Ready")
+    for name in ("onfailure-done", "never-done"):
+        own.wait(f"pod/boot-{name}", "jsonpath={.status.phase}=Succeeded")
+    census.settled(own)
+    reboot(own)
+    for name in ("always", "onfailure"):
+        own.wait(f"pod/boot-{name}", "condition=Ready")
+        status = own.get(f"pod/boot-{name}")["status"]["containerStatuses"][0]
+        assert status["restartCount"] == 1
+        assert status["lastState"]["terminated"]["reason"] == "Unknown"
+        kept = own.kubectl("exec", f"boot-{name}", "--", "cat", "/disk/runs", "/memory/runs")
+        assert kept == "run\n" * 3
+    own.wait("pod/boot-never", "jsonpath={.status.phase}=Failed")
+    for name in ("onfailure-done", "never-done"):
+        status = own.get(f"pod/boot-{name}")["status"]
+        assert status["phase"] == "Succeeded"
+        assert status["containerStatuses"][0]["restartCount"] == 0
+    at_rest(own)
+    assert "Traceback" not in own.log()
+
+
+def reboot(lab: labs.Lab) -> None:
+    """The machine's boot id stays, so the records are made those of another boot instead."""
+    for identity in lab.run("ctr", "container", "list", "-q").stdout.split():
+        lab.run("ctr", "container", "label", identity, "edgeorch.io/boot=former")
+    device = lab.device
+    for pid in kernel.cgroup_pids(device.cgroup):
+        kernel.send(pid, signal.SIGKILL)
+    labs.until(lambda: not kernel.cgroup_pids(device.cgroup), "all are dead")
+    for point in kernel.beneath(kernel.mounts(), [device.run]):
+        kernel.unmount(point)
+    for folder in ("edgeorch", "containerd"):
+        shutil.rmtree(device.run / folder)
+    for state in census.runc_states(lab):
+        shutil.rmtree(state)
+    for group in kernel.cgroup_dirs(f"{device.cgroup}/kubepods"):
+        group.rmdir()
+    lab.run("nft", "flush", "ruleset")
+    lab.run("ip", "link", "delete", "edgeorch0")
+    for entry in json.loads(lab.run("ip", "-j", "link").stdout):
+        if links.is_host_name(entry["ifname"]):
+            lab.run("ip", "link", "delete", entry["ifname"], check=False)
+    lab.up()

@@ -121,3 +121,16 @@ async def test_what_is_cleared_away_before_it_ran_has_not_ended() -> None:
     container = found.container(ID)
     assert container is not None
     assert container.state is State.CREATED
+
+
+async def test_the_end_of_a_task_cleared_away_is_not_that_of_the_next() -> None:
+    """Its word comes late: while the task made in its place is being started."""
+    script, endings = Script([EXIT, BEGUN]), Endings()
+    found = watching(endings, script)
+    found.disregard(ID, EXIT.pid)
+    with found.starting(ID):
+        async with tasks.running({"observer": found.run}):
+            await script.over.wait()
+    container = found.container(ID)
+    assert container is not None
+    assert container.state is State.RUNNING
