@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
 from edgeorch.core import cron_jobs
 from edgeorch.lib import cron
@@ -86,3 +88,50 @@ def test_a_start_too_late_is_no_start() -> None:
     view = often("2026-06-01T12:00:00Z", starting_deadline_seconds=60)
     now = at("2026-06-01T12:08:00Z")
     assert cron_jobs.decide(view, [], now, at("2026-06-01T12:00:00Z")).start is None
+
+
+SCHEDULES = st.sampled_from(
+    ["* * * * *", "*/5 * * * *", "0 3 * * *", "30 2 29 2 *", "@every 90s", "@yearly", "0 0 31 2 *"]
+)
+ZONES = st.sampled_from([None, "Europe/Berlin", "America/St_Johns", "Asia/Kolkata"])
+_CENTURY = int(datetime.timedelta(days=47000).total_seconds())
+MOMENTS = st.integers(0, _CENTURY).map(
+    lambda seconds: datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+)
+
+
+@hypothesis.settings(deadline=None)
+@hypothesis.given(
+    SCHEDULES, ZONES, st.lists(MOMENTS, min_size=1, max_size=6), st.none() | st.integers(1, 10**6)
+)
+def test_wherever_the_clock_jumps_one_look_makes_one_job_at_most(
+    schedule: str, zone: str | None, moments: list[datetime.datetime], deadline: int | None
+) -> None:
+    """As the controller does it: each look starts at most one, and the next look at the same
+    moment none; what has run is never run again."""
+    last, runs = "", list[datetime.datetime]()
+    lost: datetime.datetime | None = None
+    for now in moments:
+        for look in range(2):
+            view = often(
+                last, schedule=schedule, time_zone=zone, starting_deadline_seconds=deadline
+            )
+            known = cron_jobs.since(view, now)
+            if known is not None:
+                lost, floor = None, known
+            else:
+                lost = floor = now if lost is None or lost > now else lost
+            found = cron_jobs.decide(view, [], now, floor)
+            assert found == cron_jobs.decide(view, [], now, floor)
+            assert found.wake is None or found.wake > now
+            if found.start is None:
+                continue
+            time = found.start.time
+            assert look == 0
+            assert floor < time <= now
+            assert deadline is None or time > now - datetime.timedelta(seconds=deadline)
+            assert known is None or time not in runs
+            runs.append(time)
+            last = max(last, time.strftime("%Y-%m-%dT%H:%M:%SZ"))
+            if lost is not None:
+                lost = time

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
 from edgeorch.core import replicas
 from tests.unit.core.workloads import STAMP, pod, replica_set
@@ -78,3 +80,31 @@ def test_a_failure_is_said_until_it_is_over() -> None:
         "message": "no room",
     }
     assert "conditions" not in replicas.status(found, [], None, now=0.0, stamp=STAMP)
+
+
+_PODS = st.lists(
+    st.tuples(
+        st.sampled_from(["Pending", "Running", "Failed", "Succeeded"]), st.booleans(), st.booleans()
+    ),
+    max_size=8,
+)
+
+
+@hypothesis.given(st.integers(0, 8), _PODS)
+def test_one_plan_is_enough_from_anywhere(wanted: int, found: list[tuple[str, bool, bool]]) -> None:
+    pods = []
+    for n, (phase, ready, gone) in enumerate(found):
+        meta: dict[str, Any] = {"deletionTimestamp": STAMP} if gone else {}
+        pods.append(pod(f"p{n}", phase=phase, ready=ready, **meta))
+    plan = replicas.plan(wanted, pods)
+    assert plan == replicas.plan(wanted, pods)
+    assert not (plan.create and plan.delete)
+    chosen = {each.metadata.name for each in plan.delete}
+    assert all(each.active for each in plan.delete)
+    left = [each for each in pods if each.metadata.name not in chosen]
+    # What does not serve goes before what does.
+    if any(each.ready for each in plan.delete):
+        assert all(each.ready for each in left if each.active)
+    after = [*left, *(pod(f"new{n}", phase="Pending", ready=False) for n in range(plan.create))]
+    assert sum(each.active for each in after) == wanted
+    assert replicas.plan(wanted, after) == replicas.Plan()
