@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Protocol
 
-from edgeorch.controllers import frame, index, world
+from edgeorch.controllers import frame, index, projections, world
 from edgeorch.core import autoscaling as deciding
 from edgeorch.core import pod_facts, replica_calculator, scaling_rules
 from edgeorch.model import autoscaling, errors, kinds, selectors
@@ -84,7 +84,7 @@ class Autoscalers(frame.Controller[index.Key]):
 
     async def reconcile(self, key: index.Key) -> float | None:
         stored = self._objects.find(_RESOURCE, *key)
-        if stored is None or stored.view(world.Owned).metadata.deletion_timestamp:
+        if stored is None or stored.view(projections.Owned).metadata.deletion_timestamp:
             self._select(key, None)
             self._histories.pop(key, None)
             return None

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import ClassVar
 
-from edgeorch.controllers import frame, index, world
+from edgeorch.controllers import frame, index, projections, world
 from edgeorch.core import claims, cron_jobs
 from edgeorch.lib import clock as clocks
 from edgeorch.model import batch, errors, kinds
@@ -82,7 +82,7 @@ class CronJobs(frame.Controller[index.Key]):
         return self._wait(decision.wake)
 
     def _owned(self, uid: str) -> list[batch.Job]:
-        keys = self._world.jobs.keys(world.owner_key(uid))
+        keys = self._world.jobs.keys(projections.owner_key(uid))
         found = (self._objects.find(_JOBS, *key) for key in keys)
         return [stored.view(batch.Job) for stored in found if stored is not None]
 
@@ -171,7 +171,7 @@ class CronJobs(frame.Controller[index.Key]):
         await frame.ignoring_absence(work)
 
 
-def _of_job(change: index.Change[world.Selecting]) -> Iterable[index.Key]:
+def _of_job(change: index.Change[projections.Selecting]) -> Iterable[index.Key]:
     for found in (change.old, change.new):
         ref = found.controller if found is not None else None
         if ref is not None and ref.kind == kinds.CRON_JOB.kind:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-from edgeorch.controllers import frame, index, world
+from edgeorch.controllers import frame, index, projections, world
 from edgeorch.core import (
     claims,
     deployment_status,
@@ -55,7 +55,7 @@ class Deployments(frame.Controller[index.Key]):
         self.wake_on(shared.deployments, frame.itself)
         self.wake_on(shared.replica_sets, self._of_replica_set)
 
-    def _of_replica_set(self, change: index.Change[world.Selecting]) -> Iterable[index.Key]:
+    def _of_replica_set(self, change: index.Change[projections.Selecting]) -> Iterable[index.Key]:
         for found in (change.old, change.new):
             if found is None:
                 continue
@@ -91,7 +91,7 @@ class Deployments(frame.Controller[index.Key]):
     # --- seeing ---------------------------------------------------------------------------------
 
     def _owned(self, uid: str) -> list[views.ReplicaSet]:
-        keys = self._world.replica_sets.keys(world.owner_key(uid))
+        keys = self._world.replica_sets.keys(projections.owner_key(uid))
         found = (self._objects.find(_SETS, *key) for key in keys)
         return [stored.view(views.ReplicaSet) for stored in found if stored is not None]
 
@@ -100,8 +100,8 @@ class Deployments(frame.Controller[index.Key]):
         meta = view.metadata
         known = self._world.replica_sets
         candidates = [
-            *known.find(world.owner_key(meta.uid)),
-            *known.find(world.orphan_key(meta.namespace)),
+            *known.find(projections.owner_key(meta.uid)),
+            *known.find(projections.orphan_key(meta.namespace)),
         ]
         deleting = meta.deletion_timestamp is not None
         found = claims.claim(meta.uid, view.spec.selector, deleting, candidates)
@@ -112,7 +112,7 @@ class Deployments(frame.Controller[index.Key]):
             await self._change(each, partial(claims.released, uid=meta.uid))
         return self._owned(meta.uid)
 
-    async def _change(self, found: world.Selecting, change: frame.Change) -> None:
+    async def _change(self, found: projections.Selecting, change: frame.Change) -> None:
         meta = found.metadata
         work = self._objects.update(_SETS, meta.namespace, meta.name, change)
         await frame.ignoring_absence(work)
@@ -120,7 +120,7 @@ class Deployments(frame.Controller[index.Key]):
     def _old_pods_left(self, view: views.Deployment, sets: Sequence[views.ReplicaSet]) -> bool:
         """Whether pods of other templates are still there, terminating ones too."""
         _, old = rollout.split(view, sets)
-        owners = (world.owner_key(each.metadata.uid) for each in old)
+        owners = (projections.owner_key(each.metadata.uid) for each in old)
         return any(not pod.terminal for owner in owners for pod in self._world.pods.find(owner))
 
     # --- acting ---------------------------------------------------------------------------------

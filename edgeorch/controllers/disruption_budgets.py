@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import ClassVar
 
-from edgeorch.controllers import frame, index, world
+from edgeorch.controllers import frame, index, projections, world
 from edgeorch.core import disruption, pod_facts
 from edgeorch.lib import clock as clocks
 from edgeorch.model import kinds, views, workloads
@@ -53,7 +53,7 @@ class DisruptionBudgets(frame.Controller[index.Key]):
                 for key in index.under_labels(pod.metadata.namespace, pod.metadata.labels):
                     yield from self._world.budgets.keys(key)
 
-    def _of_workload(self, change: index.Change[world.Selecting]) -> Iterable[index.Key]:
+    def _of_workload(self, change: index.Change[projections.Selecting]) -> Iterable[index.Key]:
         """Its size may be another: whoever might select its pods looks."""
         found = change.new
         if found is not None:
@@ -106,7 +106,7 @@ class DisruptionBudgets(frame.Controller[index.Key]):
         stored = self._objects.find(resource, namespace, ref.name)
         if stored is None:
             return 0
-        above = stored.view(world.Owned).controller
+        above = stored.view(projections.Owned).controller
         if above is not None and above.kind in _SCALED:
             return self._scale(namespace, above)
         found = stored.decode()["spec"].get("replicas")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import ClassVar
 
-from edgeorch.controllers import frame, index, services, world
+from edgeorch.controllers import frame, index, projections, services, world
 from edgeorch.core import claims, endpoints
 from edgeorch.model import errors, kinds, views
 from edgeorch.model.kinds import Object
@@ -52,7 +52,7 @@ class EndpointSlices(frame.Controller[index.Key]):
 
 
 def existing_slices(shared: world.World, key: index.Key, managed_by: str) -> list[Object]:
-    names = shared.slices.keys(world.slice_key(*key, managed_by))
+    names = shared.slices.keys(projections.slice_key(*key, managed_by))
     found = (shared.objects.find(_RESOURCE, *each) for each in names)
     return [stored.decode() for stored in found if stored is not None]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import ClassVar
 
-from edgeorch.controllers import frame, index, world
+from edgeorch.controllers import frame, index, projections, world
 from edgeorch.core import job_pods, pod_facts
 from edgeorch.model import kinds
 
@@ -26,10 +26,10 @@ class JobOrphans(frame.Controller[index.Key]):
         self.wake_on(shared.pods, _of_pod)
         self.wake_on(shared.jobs, self._of_job)
 
-    def _of_job(self, change: index.Change[world.Selecting]) -> Iterable[index.Key]:
+    def _of_job(self, change: index.Change[projections.Selecting]) -> Iterable[index.Key]:
         """A Job that is gone."""
         if change.new is None and change.old is not None:
-            yield from self._world.pods.keys(world.owner_key(change.old.metadata.uid))
+            yield from self._world.pods.keys(projections.owner_key(change.old.metadata.uid))
 
     async def reconcile(self, key: index.Key) -> float | None:
         pod = self._world.pods.get(key)

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
-from edgeorch.controllers import ages, frame, index, world
+from edgeorch.controllers import ages, frame, index, projections, world
 from edgeorch.core import claims, job_pods, jobs, pod_facts
 from edgeorch.lib import json
 from edgeorch.model import batch, errors, kinds, views
@@ -73,12 +73,12 @@ class Jobs(frame.Controller[index.Key]):
     # --- seeing ---------------------------------------------------------------------------------
 
     def _owned(self, uid: str) -> list[pod_facts.PodFacts]:
-        return self._world.pods.find(world.owner_key(uid))
+        return self._world.pods.find(projections.owner_key(uid))
 
     async def _claim(self, job: batch.Job, obj: Object) -> list[pod_facts.PodFacts]:
         """Adopt and release what must be; what it owns then."""
         meta = job.metadata
-        orphans = self._world.pods.find(world.orphan_key(meta.namespace))
+        orphans = self._world.pods.find(projections.orphan_key(meta.namespace))
         deleting = meta.deletion_timestamp is not None
         candidates = [*self._owned(meta.uid), *orphans]
         found = claims.claim(meta.uid, job.spec.selector, deleting, candidates)

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
-from edgeorch.controllers import frame, index, world
+from edgeorch.controllers import frame, index, projections, world
 from edgeorch.core import load_balancing
 from edgeorch.model import kinds, views
 from edgeorch.model.kinds import Object
@@ -47,7 +47,7 @@ class LoadBalancers(frame.Controller[str]):
             self._own = own
             self.wake(_ALL)
 
-    def _of_service(self, change: index.Change[world.Service]) -> Iterable[str]:
+    def _of_service(self, change: index.Change[projections.Service]) -> Iterable[str]:
         if any(each is not None and each.balanced for each in (change.old, change.new)):
             yield _ALL
         if change.new is None:
@@ -65,7 +65,7 @@ class LoadBalancers(frame.Controller[str]):
         return None
 
     def _balanced(self) -> Iterator[views.Service]:
-        for key in self._world.services.keys(world.BALANCED):
+        for key in self._world.services.keys(projections.BALANCED):
             stored = self._objects.find(_RESOURCE, *key)
             if stored is not None:
                 yield stored.view(views.Service)

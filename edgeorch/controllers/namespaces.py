@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from edgeorch.controllers import frame, index, world
+from edgeorch.controllers import frame, index, projections, world
 from edgeorch.core import namespaces
 from edgeorch.model import errors, kinds, views
 from edgeorch.store.stored import Stored
@@ -32,7 +32,7 @@ class Namespaces(frame.Controller[index.Key]):
         for name in namespaces.BUILT_IN:
             self.wake(("", name))
 
-    def _of_namespace(self, change: index.Change[world.Owned]) -> Iterable[index.Key]:
+    def _of_namespace(self, change: index.Change[projections.Owned]) -> Iterable[index.Key]:
         new = change.new
         if change.deleted or (new is not None and new.metadata.deletion_timestamp):
             yield change.key

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
-from edgeorch.controllers import frame, index, world
+from edgeorch.controllers import frame, index, projections, world
 from edgeorch.core import claims, pod_facts
 from edgeorch.model import errors, kinds, views
 from edgeorch.model.kinds import Object
@@ -27,7 +27,7 @@ class PodControl:
         self._events = events
 
     def owned(self, uid: str) -> list[pod_facts.PodFacts]:
-        return self._pods.find(world.owner_key(uid))
+        return self._pods.find(projections.owner_key(uid))
 
     async def claim(
         self,
@@ -40,7 +40,7 @@ class PodControl:
 
         `is_member`: whether a pod that nobody owns may be adopted at all.
         """
-        orphans = self._pods.find(world.orphan_key(meta.namespace))
+        orphans = self._pods.find(projections.orphan_key(meta.namespace))
         deleting = meta.deletion_timestamp is not None
         candidates = [*self.owned(meta.uid), *(pod for pod in orphans if is_member(pod))]
         found = claims.claim(meta.uid, selector, deleting, candidates)
@@ -113,7 +113,7 @@ class PodControl:
 def owners(
     change: index.Change[pod_facts.PodFacts],
     kind: kinds.Kind,
-    workloads: index.Index[world.Selecting],
+    workloads: index.Index[projections.Selecting],
 ) -> Iterable[index.Key]:
     """The workloads of `kind` that a change of a pod concerns."""
     for pod in (change.old, change.new):

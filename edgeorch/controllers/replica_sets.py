@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import ClassVar
 
-from edgeorch.controllers import frame, index, pod_control, world
+from edgeorch.controllers import frame, index, pod_control, projections, world
 from edgeorch.core import claims, pod_facts, replicas
 from edgeorch.lib import json
 from edgeorch.model import errors, kinds, views, workloads
@@ -25,7 +25,7 @@ class Replicas(frame.Controller[index.Key]):
     kind: ClassVar[kinds.Kind]
     workers: ClassVar[int] = 4
 
-    def __init__(self, shared: world.World, known: index.Index[world.Selecting]) -> None:
+    def __init__(self, shared: world.World, known: index.Index[projections.Selecting]) -> None:
         super().__init__()
         self._world = shared
         self._objects = shared.objects

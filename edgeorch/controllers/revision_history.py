@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 
-from edgeorch.controllers import frame, world
+from edgeorch.controllers import frame, projections, world
 from edgeorch.core import claims, history
 from edgeorch.lib import json
 from edgeorch.model import errors, kinds, views, workloads
@@ -64,7 +64,7 @@ class RevisionHistory:
             await frame.ignoring_absence(self._objects.delete(_REVISIONS, namespace, name))
 
     def _owned(self, uid: str) -> list[workloads.ControllerRevision]:
-        keys = self._world.revisions.keys(world.owner_key(uid))
+        keys = self._world.revisions.keys(projections.owner_key(uid))
         found = (self._objects.find(_REVISIONS, *key) for key in keys)
         return [each.view(workloads.ControllerRevision) for each in found if each is not None]
 
@@ -73,8 +73,8 @@ class RevisionHistory:
     ) -> list[workloads.ControllerRevision]:
         index = self._world.revisions
         candidates = [
-            *index.find(world.owner_key(meta.uid)),
-            *index.find(world.orphan_key(meta.namespace)),
+            *index.find(projections.owner_key(meta.uid)),
+            *index.find(projections.orphan_key(meta.namespace)),
         ]
         deleting = meta.deletion_timestamp is not None
         found = claims.claim(meta.uid, selector, deleting, candidates)
@@ -87,7 +87,7 @@ class RevisionHistory:
             await self._change(each, partial(claims.released, uid=meta.uid))
         return self._owned(meta.uid)
 
-    async def _change(self, found: world.Owned, change: frame.Change) -> None:
+    async def _change(self, found: projections.Owned, change: frame.Change) -> None:
         meta = found.metadata
         work = self._objects.update(_REVISIONS, meta.namespace, meta.name, change)
         await frame.ignoring_absence(work)

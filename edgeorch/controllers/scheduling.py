@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, ClassVar
 
-from edgeorch.controllers import frame, index, world
+from edgeorch.controllers import frame, index, projections, world
 from edgeorch.core import pod_affinity, pod_facts, scheduling, volume_binding, volume_fit
 from edgeorch.model import kinds
 from edgeorch.model.kinds import Object
@@ -60,7 +60,7 @@ class Scheduling(frame.Controller[index.Key]):
     def _waiting(
         self, which: Callable[[pod_facts.PodFacts], bool] = lambda _: True
     ) -> list[index.Key]:
-        pods = sorted(self._world.pods.find(world.WAITING), key=scheduling.order)
+        pods = sorted(self._world.pods.find(projections.WAITING), key=scheduling.order)
         return [(pod.metadata.namespace, pod.metadata.name) for pod in pods if which(pod)]
 
     async def reconcile(self, key: index.Key) -> float | None:
@@ -106,7 +106,7 @@ class Scheduling(frame.Controller[index.Key]):
             claim=lambda name: shared.claims.get((namespace, name)),
             volumes={each.metadata.name: each for each in shared.volumes.all()},
             classes={each.metadata.name: each for each in shared.storage_classes.all()},
-            others=lambda name: shared.pods.find(world.claim_key(namespace, name)),
+            others=lambda name: shared.pods.find(projections.claim_key(namespace, name)),
         )
 
     async def _choose_node(self, namespace: str, claims: Iterable[str]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import ClassVar
 
-from edgeorch.controllers import frame, index, world
+from edgeorch.controllers import frame, index, projections, world
 from edgeorch.core import garbage, pod_facts
 from edgeorch.core import storage_protection as protection
 from edgeorch.model import kinds
@@ -38,7 +38,7 @@ class ClaimProtection(frame.Controller[index.Key]):
         change = None
         if protection.lacks(claim.metadata, protection.OF_CLAIMS):
             change = partial(protection.protected, finalizer=protection.OF_CLAIMS)
-        elif protection.claim_may_go(claim, self._world.pods.find(world.claim_key(*key))):
+        elif protection.claim_may_go(claim, self._world.pods.find(projections.claim_key(*key))):
             change = partial(garbage.without_finalizer, name=protection.OF_CLAIMS)
         if change is not None:
             await frame.ignoring_absence(self._objects.update(_CLAIMS, *key, change))
