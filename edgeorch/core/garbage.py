@@ -97,13 +97,21 @@ def _while_deleting(meta: views.Meta, dependents: Sequence[Dependent]) -> list[A
         return [OrphanDependents(), RemoveFinalizer(ORPHAN)]
     if FOREGROUND not in meta.finalizers:
         return []
-    if any(_blocks(each, meta.uid) for each in dependents):
+    if any(_blocks(each, meta) for each in dependents):
         return [DeleteDependents()]
     return [RemoveFinalizer(FOREGROUND)]
 
 
-def _blocks(dependent: Dependent, uid: str) -> bool:
-    return any(ref.uid == uid and ref.block_owner_deletion for ref in dependent.owners)
+def _blocks(dependent: Dependent, meta: views.Meta) -> bool:
+    """What waits for the object itself is not waited for: neither the object that owns itself, nor
+    its owner that goes in the foreground too."""
+    if dependent.uid == meta.uid:
+        return False
+    if dependent.deleting_dependents and any(
+        ref.uid == dependent.uid for ref in meta.owner_references
+    ):
+        return False
+    return any(ref.uid == meta.uid and ref.block_owner_deletion for ref in dependent.owners)
 
 
 def _policy(finalizers: Sequence[str]) -> str:

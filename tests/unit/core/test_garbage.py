@@ -114,6 +114,7 @@ _GRAPHS = st.dictionaries(
 
 
 @hypothesis.settings(deadline=None)
+@hypothesis.example({"a": {"a"}}, True, "Foreground", "a", 0)
 @hypothesis.given(
     _GRAPHS, st.booleans(), st.sampled_from(POLICIES), st.sampled_from(_NAMES), st.integers(0, 999)
 )
@@ -159,3 +160,12 @@ def test_an_owner_in_the_foreground_goes_last(seed: int, cyclic: bool) -> None:
             order += sorted(there - set(world.objects))
     assert set(order) == set(owners)
     assert cyclic or order == ["d", "c", "b", "a"]
+
+
+@hypothesis.given(st.integers(0, 999), st.booleans())
+def test_two_that_own_each_other_both_go_in_the_foreground(seed: int, blocking: bool) -> None:
+    world, dice = World({"a": {"b"}, "b": {"a"}}, blocking), random.Random(seed)
+    for name in ("a", "b"):
+        world.delete(name, "Foreground")
+    world.settle(dice)
+    assert not world.objects
