@@ -15,6 +15,7 @@ from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
+import changes
 import device as devices
 import network
 import pulls
@@ -146,6 +147,7 @@ async def measure(device: devices.Device, rounds: int, idle_seconds: float) -> R
     ten = await apply(device, "ten", 10)
     found["apply_10"] = _ratios(bare, [ten[0]], [ten[1]])
     found["pss_10_pods_mib"] = memory(device)
+    found["changes"] = await changes.Changes(device, bare, workload).measure()
     await asyncio.sleep(75)  # what may be written late has been written
     found["idle_10_pods"] = await idle(device, idle_seconds)
     found["start_to_ready_seconds"] = round(
@@ -196,6 +198,7 @@ async def main() -> None:
     parser.add_argument("--json", type=pathlib.Path, default=devices.ROOT / "bench.json")
     parser.add_argument("--keep", action="store_true", help="leave the device up")
     parser.add_argument("--network", action="store_true", help="only Services and DNS")
+    parser.add_argument("--changes", action="store_true", help="only rollouts, sizes and writes")
     parser.add_argument("--pulls", action="store_true", help="only pulls from a registry")
     parser.add_argument("--megabytes", type=int, default=200, help="size of the image to pull")
     chosen = parser.parse_args()
@@ -209,10 +212,17 @@ async def main() -> None:
             print(json.dumps(only, indent=2))
             print(pulls.table(only))
             return
+        if chosen.changes:
+            costs = changes.Changes(device, baseline(device, chosen.rounds), workload)
+            only = await costs.measure()
+            print(json.dumps(only, indent=2))
+            print(changes.table(only))
+            return
         found = await measure(device, chosen.rounds, chosen.idle)
         found["pulls"] = await pulls.measure(device, min(chosen.rounds, 5), size, 4)
     chosen.json.write_text(json.dumps(found, indent=2) + "\n")
     print(table(found))
+    print(changes.table(found["changes"]))
     print(pulls.table(found["pulls"]))
 
 

@@ -95,7 +95,7 @@ def test_one_plan_is_enough_from_anywhere(wanted: int, found: list[tuple[str, bo
     pods = []
     for n, (phase, ready, gone) in enumerate(found):
         meta: dict[str, Any] = {"deletionTimestamp": STAMP} if gone else {}
-        pods.append(pod(f"p{n}", phase=phase, ready=ready, **meta))
+        pods.append(pod(f"p{n}", phase=phase, ready=ready and phase == "Running", **meta))
     plan = replicas.plan(wanted, pods)
     assert plan == replicas.plan(wanted, pods)
     assert not (plan.create and plan.delete)
