@@ -270,6 +270,7 @@ class Device:
             reserved_ports=frozenset({("TCP", self._config.api.port)}),
             # One of its own: its turns are not those of whoever asks for metrics.
             meter=self._build_meter(),
+            tokens=self._service_tokens,
         )
         slices = next(c for c in controllers if isinstance(c, endpoint_slices.EndpointSlices))
         self._balancers = next(

@@ -126,7 +126,7 @@ class ServiceTokens:
         if pod is not None and not self._is_there(kinds.POD, namespace, pod):
             return None
         secret = bound.get("secret")
-        if secret is not None and not self._is_there(kinds.SECRET, namespace, secret):
+        if secret is not None and not self._is_held(token, namespace, secret):
             return None
         extra = [(_CREDENTIAL, (f"JTI={claims['jti']}",))]
         if pod is not None:
@@ -162,6 +162,14 @@ class ServiceTokens:
             return bool(self._clock.monotonic() > own["until"] + _SKEW)
         now = self._clock.now().timestamp()
         return bool(claims["exp"] + _SKEW < now)
+
+    def _is_held(self, token: str, namespace: str, ref: Object) -> bool:
+        """Whether the Secret is there and still has just this token."""
+        stored = self._objects.find(kinds.SECRET.resource, namespace, ref["name"])
+        if stored is None or stored.decode()["metadata"]["uid"] != ref["uid"]:
+            return False
+        held = (stored.decode().get("data") or {}).get("token", "")
+        return hmac.compare_digest(held, base64.b64encode(token.encode()).decode())
 
     def _is_there(self, kind: kinds.Kind, namespace: str, ref: Object) -> bool:
         stored = self._objects.find(kind.resource, namespace, ref["name"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from edgeorch.controllers import (
+    account_tokens,
     autoscalers,
     cron_jobs,
     daemon_sets,
@@ -58,13 +59,14 @@ def all_controllers(
     balancer_pool: load_balancing.Pool = load_balancing.NO_POOL,
     reserved_ports: frozenset[load_balancing.Port] = frozenset(),
     meter: autoscalers.Meter | None = None,
+    tokens: account_tokens.Issuer | None = None,
 ) -> list[Controller]:
     """`objects` must be loaded. `ca_certificate`: PEM, handed to every namespace.
 
     `terminated_pods`: how many pods that are over are kept; 0: all.
     """
     shared = world.World(objects, events, clock, node_name)
-    return [
+    found: list[Controller] = [
         shared,
         namespaces.Namespaces(shared),
         namespace_contents.NamespaceContents(shared, ca_certificate),
@@ -92,3 +94,6 @@ def all_controllers(
         ephemeral_volumes.EphemeralVolumes(shared),
         garbage.Garbage(shared),
     ]
+    if tokens is not None:
+        found.append(account_tokens.AccountTokens(shared, tokens, ca_certificate))
+    return found

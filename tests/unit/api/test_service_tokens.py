@@ -130,8 +130,12 @@ def test_a_secrets_token_lasts_as_long_as_the_secret(
 ) -> None:
     account, secret = shop.held["serviceaccounts", "robot"], shop.held["secrets", "s"]
     token = issuer.for_secret(account, secret)
+    assert issuer.identify(token) is None
+    secret["data"] = {"token": base64.b64encode(token.encode()).decode()}
     clock.at += 10**9
     assert issuer.identify(token) is not None
+    secret["data"] = {"token": base64.b64encode(b"another").decode()}
+    assert issuer.identify(token) is None
     del shop.held["secrets", "s"]
     assert issuer.identify(token) is None
 
