@@ -38,7 +38,15 @@ from edgeorch.agent import (
     voice,
     volumes,
 )
-from edgeorch.core import admission, container_labels, pod_plan, restarts, scheduling, sysctls
+from edgeorch.core import (
+    admission,
+    app_armor,
+    container_labels,
+    pod_plan,
+    restarts,
+    scheduling,
+    sysctls,
+)
 from edgeorch.core import image_gc as core_image_gc
 from edgeorch.lib import backoff, tasks
 from edgeorch.model import kinds, views
@@ -387,6 +395,9 @@ class Agent:
         forbidden = sysctls.refusal(pod, self._settings.allowed_unsafe_sysctls)
         if forbidden is not None and not worker.adopted:
             return sysctls.FORBIDDEN, forbidden
+        unenforced = app_armor.refusal(pod, available=self._shop.maker.app_armor.available)
+        if unenforced is not None and worker.is_new:
+            return app_armor.REASON, unenforced
         node = self._objects.find(kinds.NODE.resource, "", self._settings.node_name)
         if not worker.is_new or node is None:
             return None

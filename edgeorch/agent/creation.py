@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeorch.agent import devices, env_files, images, machine, profiles, users, volumes
+from edgeorch.agent import app_armor, devices, env_files, images, machine, profiles, users, volumes
 from edgeorch.core import (
     cgroups,
     container_labels,
@@ -87,6 +87,7 @@ class Maker:
         self._facts = facts
         self._devices = given
         self._containerd_socket = containerd_socket
+        self.app_armor = app_armor.AppArmor()
         self._seccomp = profiles.Seccomp(
             settings.seccomp_dir, facts.architecture, available=facts.seccomp
         )
@@ -164,7 +165,7 @@ class Maker:
             mounts = await asyncio.to_thread(self._mounts, order, parts)
             parent, above = await asyncio.to_thread(self._machine, container)
             held = oci_spec.capabilities(security, above)
-            calls = await asyncio.to_thread(self._seccomp.filter, pod, container, held)
+            confined = await asyncio.to_thread(self._confine, pod, container, held)
             granted = await asyncio.to_thread(self._granted, order, units)
             user = _with_groups_of(user, granted)
             spec = oci_spec.build(
@@ -172,7 +173,9 @@ class Maker:
                 oci_spec.Image(config.entrypoint, config.cmd, config.env, config.working_dir),
                 variables,
                 user,
-                self._surroundings(order, tier, group, mounts, parent.oom_floor, calls, granted),
+                self._surroundings(
+                    order, tier, group, mounts, parent.oom_floor, confined, granted
+                ),
                 above,
             )
         except volumes.SubPathError as error:
@@ -215,6 +218,13 @@ class Maker:
         privileged = security is not None and security.privileged
         return parent, machine.oci_machine(self._facts, parent, with_devices=privileged)
 
+    def _confine(
+        self, pod: views.Pod, container: views.Container, held: list[str]
+    ) -> tuple[kinds.Object | None, str]:
+        """The filter of system calls, and the AppArmor profile. Raises ProfileError. Blocks."""
+        calls = self._seccomp.filter(pod, container, held)
+        return calls, self.app_armor.profile(pod, container)
+
     def _surroundings(
         self,
         order: Order,
@@ -222,7 +232,7 @@ class Maker:
         group: str,
         mounts: list[oci_spec.Mount],
         oom_floor: int,
-        calls: kinds.Object | None,
+        confined: tuple[kinds.Object | None, str],
         granted: tuple[oci_spec.Device, ...],
     ) -> oci_spec.Surroundings:
         spec, uid = order.pod.spec, order.pod.metadata.uid
@@ -242,7 +252,8 @@ class Maker:
             host_ipc=spec.host_ipc,
             mounts=tuple(mounts),
             oom_score_adj=max(score, oom_floor),
-            seccomp=calls,
+            seccomp=confined[0],
+            apparmor=confined[1],
             devices=granted,
         )
 
