@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import json
 import os
@@ -138,6 +139,11 @@ def test_what_cannot_be_had_says_why(lab: labs.Lab) -> None:
     assert "seccomp/no/such.json: no such file or directory" in told
     told = waiting(lab, "no-root", "CreateContainerConfigError")
     assert told.startswith("container has runAsNonRoot and image will run as root (pod: ")
+    broken("no-armor", {"appArmorProfile": {"type": "RuntimeDefault"}})
+    if not Path("/sys/module/apparmor").exists():
+        lab.wait("pod/no-armor", "jsonpath={.status.reason}=AppArmor", *N)
+        told = lab.get("pod/no-armor", *N)["status"]["message"]
+        assert told.endswith("Cannot enforce AppArmor: AppArmor is not enabled on the host")
     lab.wait("pod/no-sysctl", "jsonpath={.status.phase}=Failed", *N)
     status = lab.get("pod/no-sysctl", *N)["status"]
     assert status["reason"] == "SysctlForbidden"
@@ -393,6 +399,29 @@ def test_accounts_are_looked_up_and_their_wishes_kept(lab: labs.Lab) -> None:
         securityContext={"runAsUser": 1000, "fsGroup": 2000},
     )
     assert facts(lab, loud)["main"]["token"] == "640 1000 2000"
+
+
+def test_a_secret_that_asks_for_a_token_gets_one(lab: labs.Lab) -> None:
+    lab.kubectl("create", "serviceaccount", "legacy", *N)
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/service-account-token",
+        "metadata": {
+            "name": "legacy-key",
+            "annotations": {"kubernetes.io/service-account.name": "legacy"},
+        },
+    }
+    lab.apply(secret, *N)
+    lab.wait("secret/legacy-key", "jsonpath={.data.token}", *N)
+    data = lab.get("secret/legacy-key", *N)["data"]
+    token = base64.b64decode(data["token"]).decode()
+    assert base64.b64decode(data["namespace"]) == b"secure"
+    assert b"BEGIN CERTIFICATE" in base64.b64decode(data["ca.crt"])
+    who = lab.kubectl("--token", token, "auth", "whoami")
+    assert "system:serviceaccount:secure:legacy" in who
+    lab.kubectl("delete", "secret", "legacy-key", *N)
+    assert lab.try_kubectl("--token", token, "get", "pods", *N).returncode == 1
 
 
 def test_a_token_for_somebody_else(lab: labs.Lab) -> None:
