@@ -173,9 +173,7 @@ class Maker:
                 oci_spec.Image(config.entrypoint, config.cmd, config.env, config.working_dir),
                 variables,
                 user,
-                self._surroundings(
-                    order, tier, group, mounts, parent.oom_floor, confined, granted
-                ),
+                self._surroundings(order, tier, group, mounts, parent.oom_floor, confined, granted),
                 above,
             )
         except volumes.SubPathError as error:
