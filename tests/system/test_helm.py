@@ -126,3 +126,88 @@ def test_a_release_comes_changes_goes_back_and_leaves(
     kinds = "deploy,svc,cm,secret,sa,role,rolebinding,ingress,pdb,hpa"
     left = lab.kubectl("get", kinds, "-n", namespace, "-o", "name").split()
     assert [name for name in left if name.endswith("/shop")] == []
+
+
+def helm_in(lab: labs.Lab, namespace: str, *arguments: str, check: bool = True) -> labs.Result:
+    command = (str(HELM), *arguments, "-n", namespace)
+    return lab.run(*command, check=check, seconds=120)
+
+
+@pytest.mark.skipif(not HELM.exists(), reason="helm was not fetched")
+def test_the_chart_of_helm_create(lab: labs.Lab, namespace: str, tmp_path: Path) -> None:
+    """As everybody's first chart comes: installed, tested, upgraded, broken, rolled back."""
+    lab.run(str(HELM), "create", str(tmp_path / "first"))
+    chart, wait = str(tmp_path / "first"), ("--wait", "--timeout", "60s")
+
+    def helm(*arguments: str) -> str:
+        return helm_in(lab, namespace, *arguments).stdout
+
+    helm("install", "first", chart, "--set", "image.tag=1.25", *wait)
+    told = helm("test", "first", "--timeout", "60s")
+    assert "Phase:          Succeeded" in told
+    both = ("--set", "image.tag=1.26", "--set", "ingress.enabled=true", "--set", "replicaCount=2")
+    assert "STATUS: deployed" in helm("upgrade", "--install", "first", chart, *both, *wait)
+    broken = helm_in(
+        lab, namespace, "upgrade", "first", chart, *both, "--set", "image.tag=none",
+        "--set", "image.pullPolicy=Never", "--rollback-on-failure", "--timeout", "5s", check=False,
+    )  # fmt: skip
+    assert "has been rolled back due to rollback-on-failure being set" in broken.stderr
+    image = "jsonpath={.spec.template.spec.containers[0].image}"
+    assert lab.kubectl("get", "deploy", "first", "-n", namespace, "-o", image) == "nginx:1.26"
+    helm("rollback", "first", "1", *wait)
+    assert lab.kubectl("get", "deploy", "first", "-n", namespace, "-o", image) == "nginx:1.25"
+    statuses = [each["status"] for each in json.loads(helm("history", "first", "-o", "json"))]
+    assert statuses[-1] == "deployed"
+    assert "failed" in statuses
+    assert "uninstalled" in helm("uninstall", "first", *wait)
+
+
+HOOKED = """\
+apiVersion: batch/v1
+kind: Job
+metadata:
+  name: {{ .Release.Name }}-{{ .Values.hook }}
+  annotations:
+    helm.sh/hook: pre-install,pre-upgrade
+    helm.sh/hook-delete-policy: before-hook-creation
+spec:
+  backoffLimit: 0
+  template:
+    spec:
+      restartPolicy: Never
+      containers:
+      - name: hook
+        image: busybox
+        imagePullPolicy: IfNotPresent
+        command: [sh, -c, "echo migrated; exit {{ .Values.code }}"]
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: {{ .Release.Name }}}
+spec:
+  serviceName: {{ .Release.Name }}
+  replicas: 2
+  selector: {matchLabels: {app: {{ .Release.Name }}}}
+  template:
+    metadata: {labels: {app: {{ .Release.Name }}}}
+    spec:
+      containers: [{name: web, image: "nginx:1.25"}]
+"""
+
+
+@pytest.mark.skipif(not HELM.exists(), reason="helm was not fetched")
+def test_hooks_run_first_and_a_failed_one_stops_the_release(
+    lab: labs.Lab, namespace: str, chart: Path
+) -> None:
+    (chart / "templates/objects.yaml").write_text(HOOKED)
+    (chart / "values.yaml").write_text(VALUES + "hook: migrate\ncode: 0\n")
+    wait = ("--wait", "--timeout", "60s")
+    helm_in(lab, namespace, "install", "shop", str(chart), *wait)
+    assert lab.kubectl("logs", "job/shop-migrate", "-n", namespace) == "migrated\n"
+    ready = "jsonpath={.status.readyReplicas}"
+    assert lab.kubectl("get", "sts", "shop", "-n", namespace, "-o", ready) == "2"
+    failed = helm_in(
+        lab, namespace, "upgrade", "shop", str(chart), "--set", "code=1", *wait, check=False
+    )
+    assert "pre-upgrade hooks failed" in failed.stderr
+    helm_in(lab, namespace, "uninstall", "shop", *wait)
