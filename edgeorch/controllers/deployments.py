@@ -101,7 +101,7 @@ class Deployments(frame.Controller[index.Key]):
         known = self._world.replica_sets
         candidates = [
             *known.find(projections.owner_key(meta.uid)),
-            *known.find(projections.orphan_key(meta.namespace)),
+            *known.find(projections.orphans_of(meta.namespace, view.spec.selector)),
         ]
         deleting = meta.deletion_timestamp is not None
         found = claims.claim(meta.uid, view.spec.selector, deleting, candidates)

@@ -78,7 +78,8 @@ class Jobs(frame.Controller[index.Key]):
     async def _claim(self, job: batch.Job, obj: Object) -> list[pod_facts.PodFacts]:
         """Adopt and release what must be; what it owns then."""
         meta = job.metadata
-        orphans = self._world.pods.find(projections.orphan_key(meta.namespace))
+        where = projections.orphans_of(meta.namespace, job.spec.selector)
+        orphans = self._world.pods.find(where)
         deleting = meta.deletion_timestamp is not None
         candidates = [*self._owned(meta.uid), *orphans]
         found = claims.claim(meta.uid, job.spec.selector, deleting, candidates)

@@ -40,7 +40,7 @@ class PodControl:
 
         `is_member`: whether a pod that nobody owns may be adopted at all.
         """
-        orphans = self._pods.find(projections.orphan_key(meta.namespace))
+        orphans = self._pods.find(projections.orphans_of(meta.namespace, selector))
         deleting = meta.deletion_timestamp is not None
         candidates = [*self.owned(meta.uid), *(pod for pod in orphans if is_member(pod))]
         found = claims.claim(meta.uid, selector, deleting, candidates)

@@ -7,7 +7,7 @@ same function.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 
 import msgspec
 
@@ -77,12 +77,23 @@ def owner_key(uid: str) -> Hashable:
     return "owner", uid
 
 
-def orphan_key(namespace: str) -> Hashable:
-    return "orphans", namespace
+def orphans_of(namespace: str, selector: views.LabelSelector) -> Hashable:
+    """What nobody owns and the selector might select: nobody else's orphans are looked at."""
+    return "orphans", namespace, min(selector.match_labels.items(), default=None)
+
+
+def _as_orphan(namespace: str, labels: Mapping[str, str]) -> Iterable[Hashable]:
+    yield "orphans", namespace, None
+    for pair in labels.items():
+        yield "orphans", namespace, pair
 
 
 WAITING: Hashable = ("waiting",)
 """Pods that are on no node yet."""
+
+
+PARTICULAR: Hashable = ("particular",)
+"""Pods that say who may be beside them."""
 
 
 BALANCED: Hashable = ("balanced",)
@@ -96,10 +107,15 @@ def claim_key(namespace: str, claim: str) -> Hashable:
 
 def pod_keys(pod: pod_facts.PodFacts) -> Iterable[Hashable]:
     meta = pod.metadata
-    yield owner_key(pod.controller_uid) if pod.controller_uid else orphan_key(meta.namespace)
+    if pod.controller_uid:
+        yield owner_key(pod.controller_uid)
+    else:
+        yield from _as_orphan(meta.namespace, meta.labels)
     yield from index.under_labels(meta.namespace, meta.labels)
     for claim in pod.claims:
         yield claim_key(meta.namespace, claim)
+    if pod.spec.affinity is not None:
+        yield PARTICULAR
     if not pod.spec.node_name and not pod.terminal:
         yield WAITING
 
@@ -111,8 +127,11 @@ def asked(stored: Stored) -> tuple[str, int]:
 
 
 def owned_keys(found: Owned | Selecting) -> Iterable[Hashable]:
-    ref = found.controller
-    yield owner_key(ref.uid) if ref is not None else orphan_key(found.metadata.namespace)
+    ref, meta = found.controller, found.metadata
+    if ref is not None:
+        yield owner_key(ref.uid)
+    else:
+        yield from _as_orphan(meta.namespace, meta.labels)
 
 
 def replication_controller(stored: Stored) -> Selecting:

@@ -74,7 +74,7 @@ class RevisionHistory:
         index = self._world.revisions
         candidates = [
             *index.find(projections.owner_key(meta.uid)),
-            *index.find(projections.orphan_key(meta.namespace)),
+            *index.find(projections.orphans_of(meta.namespace, selector)),
         ]
         deleting = meta.deletion_timestamp is not None
         found = claims.claim(meta.uid, selector, deleting, candidates)

@@ -76,10 +76,10 @@ class Scheduling(frame.Controller[index.Key]):
         if node is None:
             await self._refuse(key, scheduling.NO_NODES)
             return None
-        volumes = self._volumes(key[0])
+        volumes = self._volumes(pod)
         refusal = (
             volume_fit.unusable(pod, volumes)
-            or scheduling.fit(pod, node, self._usage, self._neighbours())
+            or scheduling.fit(pod, node, self._usage, self._neighbours(pod))
             or volume_fit.conflict(pod, node, volumes)
         )
         if refusal is not None:
@@ -93,15 +93,24 @@ class Scheduling(frame.Controller[index.Key]):
         await frame.ignoring_absence(self._bind(key, pod.metadata.uid))
         return None
 
-    def _neighbours(self) -> pod_affinity.Neighbours:
-        namespaces = {
-            each.metadata.name: each.metadata.labels for each in self._world.namespaces.all()
-        }
-        pods = [pod for pod in self._world.pods.all() if _holds(pod)]
+    def _neighbours(self, pod: pod_facts.PodFacts) -> pod_affinity.Neighbours:
+        """Those that matter to the pod, or to which it matters: mostly nobody."""
+        shared = self._world
+        found = (
+            shared.pods.all()
+            if pod_affinity.concerned(pod)
+            else shared.pods.find(projections.PARTICULAR)
+        )
+        pods = [each for each in found if _holds(each)]
+        if not pods:
+            return pod_affinity.NOBODY
+        namespaces = {each.metadata.name: each.metadata.labels for each in shared.namespaces.all()}
         return pod_affinity.Neighbours(pods, namespaces)
 
-    def _volumes(self, namespace: str) -> volume_fit.Seen:
-        shared = self._world
+    def _volumes(self, pod: pod_facts.PodFacts) -> volume_fit.Seen:
+        shared, namespace = self._world, pod.metadata.namespace
+        if not pod.claims:
+            return volume_fit.Seen(lambda _: None, {}, {}, lambda _: ())
         return volume_fit.Seen(
             claim=lambda name: shared.claims.get((namespace, name)),
             volumes={each.metadata.name: each for each in shared.volumes.all()},
