@@ -50,7 +50,16 @@ from edgeorch.core import (
 from edgeorch.core import image_gc as core_image_gc
 from edgeorch.lib import backoff, tasks
 from edgeorch.model import kinds, views
-from edgeorch.runtime import containers, errors, execs, leases, rootfs, snapshots, stdio
+from edgeorch.runtime import (
+    containers,
+    errors,
+    execs,
+    image_views,
+    leases,
+    rootfs,
+    snapshots,
+    stdio,
+)
 from edgeorch.runtime import events as runtime_events
 from edgeorch.runtime import images as runtime_images
 from edgeorch.store import watch
@@ -186,7 +195,12 @@ class Agent:
             machine.Cgroups(self._facts),
             pause.Pauses(self._facts.architecture),
         )
-        shelf = volumes.Volumes(self._objects, settings, volumes.Tokens(tokens, clock))
+        shelf = volumes.Volumes(
+            self._objects,
+            settings,
+            volumes.Tokens(tokens, clock),
+            image_views.ImageViews(self._containerd, snapshotter=settings.snapshotter),
+        )
         root_files = rootfs.RootFiles(
             self._containerd, self._containers, snapshotter=settings.snapshotter
         )

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import shutil
 import signal as signals
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 from edgeorch.agent import attending
 from edgeorch.agent.creation import CreateError, Order
@@ -24,6 +25,8 @@ from edgeorch.model import kinds, views
 from edgeorch.runtime import errors
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from edgeorch.agent import checks, creation, images, ports, sandboxes, volumes
     from edgeorch.agent.memory import Memory
     from edgeorch.agent.observer import Observer
@@ -143,8 +146,24 @@ class Executor:
     async def _mount_volumes(self, action: actions.MountVolumes) -> None:
         ip = self._memory.sandbox.ip if self._memory.sandbox else ""
         self._memory.torn_down = False
-        await self._shop.volumes.set_up(self.pod, self._shop.maker.env_facts(self.pod, ip))
+        shelf, images = self._shop.volumes, {}
+        for volume in await asyncio.to_thread(shelf.unshown_images, self.pod):
+            images[str(volume["name"])] = await self._volume_image(volume)
+        await shelf.set_up(self.pod, self._shop.maker.env_facts(self.pod, ip), images)
         self._memory.volumes = action.version
+
+    async def _volume_image(self, volume: Mapping[str, Any]) -> str:
+        """Chain id of the image whose files a volume shows. Raises ImageError, ContainerdError."""
+        source, shop = volume["image"], self._shop
+        wanted = views.Container(
+            name=str(volume["name"]),
+            image=source.get("reference", ""),
+            image_pull_policy=source.get("pullPolicy", ""),
+        )
+        say = functools.partial(shop.voice.pod, self.pod)
+        uid = self.pod.metadata.uid
+        ready = await shop.images.ensure(uid, wanted, self._auths(), say)
+        return ready.config.chain_id
 
     async def _ensure_image(self, action: actions.EnsureImage, wake: asyncio.Event) -> None:
         spec, kind = self._spec(action.name)

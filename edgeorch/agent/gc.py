@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from edgeorch.model import views
 from edgeorch.net.network import NetworkError
-from edgeorch.runtime import logfile
+from edgeorch.runtime import errors, logfile
 
 if TYPE_CHECKING:
     import pathlib
@@ -55,7 +55,7 @@ async def sweep(uids: set[str], shop: Workshop) -> None:
             await asyncio.to_thread(_remove_logs, shop.settings.log_dir, uid)
             await shop.volumes.remove(uid)
             await shop.sandboxes.tear_down(views.Pod(metadata=views.Meta(uid=uid)))
-        except (OSError, NetworkError) as error:
+        except (OSError, NetworkError, errors.ContainerdError) as error:
             log.warning("Cannot remove what is left of pod %s: %s", uid, error)
     await asyncio.to_thread(remove_dead_links, shop.settings)
 

@@ -53,6 +53,13 @@ def mount_huge_pages(target: pathlib.Path, options: str) -> None:
     _mount("nodev", str(target), "hugetlbfs", 0, options)
 
 
+def mount_overlay(layers: list[str], target: pathlib.Path) -> None:
+    """The directories as one, read-only, topmost first; there must be two or more."""
+    options = f"lowerdir={':'.join(layers)}"
+    flags = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC
+    _mount("overlay", str(target), "overlay", flags, options)
+
+
 def share(target: pathlib.Path) -> None:
     """Let mounts made below `target` later appear in every copy of it."""
     _mount("none", str(target), "", MS_SHARED | MS_REC, "")

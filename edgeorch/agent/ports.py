@@ -175,6 +175,14 @@ class Snapshots(Protocol):
         """Of a writable layer; nothing when it is gone. Raises ContainerdError."""
 
 
+class ImageViews(Protocol):
+    async def hold(self, uid: str, volume: str, chain_id: str) -> list[str]:
+        """The directories that make up an image, topmost first. Raises ContainerdError."""
+
+    async def release(self, uid: str) -> None:
+        """What is held for the pod. Raises ContainerdError."""
+
+
 class RootFiles(Protocol):
     async def read(self, chain_id: str, paths: tuple[str, ...]) -> dict[str, bytes]:
         """Those of the files that an image holds. Raises ContainerdError."""

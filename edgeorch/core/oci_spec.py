@@ -64,6 +64,7 @@ class Mount:
     read_only: bool = False
     propagation: str = "rprivate"
     recursive: bool = False
+    no_exec: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +251,7 @@ def _binds(mounts: Sequence[Mount]) -> list[Object]:
 def _bind(mount: Mount) -> Object:
     read_only = "rro" if mount.recursive else "ro"
     options = ["rbind", mount.propagation, read_only if mount.read_only else "rw"]
+    options += ["noexec"] if mount.no_exec else []
     return _mount(mount.target, "bind", mount.source, options)
 
 

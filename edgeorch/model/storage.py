@@ -123,3 +123,4 @@ class PodVolume(View, frozen=True, kw_only=True):
     downward_api: dict[str, Any] | None = field(name="downwardAPI", default=None)
     persistent_volume_claim: dict[str, Any] | None = None
     ephemeral: dict[str, Any] | None = None
+    image: dict[str, Any] | None = None

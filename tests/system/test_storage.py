@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +250,53 @@ def test_a_pod_with_a_volume_of_its_own_and_pods_that_wait(lab: labs.Lab, namesp
     lab.kubectl("delete", "pod", "owner", *n)
     lab.wait("pvc/owner-own", "delete", *n)
     lab.wait(f"pv/{owned['spec']['volumeName']}", "delete")
+
+
+@pytest.mark.timeout(1200)
+def test_the_end_of_edgeorch_at_any_moment_loses_nothing(lab: labs.Lab, namespace: str) -> None:
+    """Each round a claim, a pod that writes, one that reads, and the end of it all; one of the
+    steps is overtaken by a SIGKILL."""
+    n = ("-n", namespace)
+    chance = random.Random(namespace)
+    for number in range(labs.rounds(1, 25)):
+        name = f"c{number}"
+        steps = _life(lab, n, name)
+        killed = chance.randrange(len(steps))
+        for place, step in enumerate(steps):
+            step()
+            if place == killed:
+                time.sleep(chance.random() * 0.3)  # somewhere in what the step has begun
+                lab.lab("kill")
+                lab.lab("start")
+        for pod in ("w", "r"):
+            lab.wait(f"pod/{pod}", "delete", *n)
+        lab.wait(f"pvc/{name}", "delete", *n)
+        labs.until(lambda: not _volumes_of(lab, namespace), "its volume gone")
+        assert folders(lab, f"{namespace}_*") == [], f"round {number}, killed after step {killed}"
+
+
+def _life(lab: labs.Lab, n: tuple[str, str], name: str) -> list[Callable[[], object]]:
+    def read() -> None:
+        assert succeeded(lab, *n, name="r") == "here\n"
+
+    return [
+        lambda: lab.apply(claim(name), *n),
+        lambda: lab.apply(user("w", name, "echo here >/data/f; sync"), *n),
+        lambda: succeeded(lab, *n, name="w"),
+        lambda: lab.kubectl("delete", "pod", "w", "--wait=false", *n),
+        lambda: lab.apply(user("r", name, "cat /data/f"), *n),
+        read,
+        lambda: lab.kubectl("delete", "pvc", name, "--wait=false", *n),
+        lambda: lab.kubectl("delete", "pod", "r", "--wait=false", *n),
+    ]
+
+
+def _volumes_of(lab: labs.Lab, namespace: str) -> list[str]:
+    return [
+        each["metadata"]["name"]
+        for each in lab.items("pv")
+        if (each["spec"].get("claimRef") or {}).get("namespace") == namespace
+    ]
 
 
 @pytest.mark.parametrize("size", ["0", "many"])

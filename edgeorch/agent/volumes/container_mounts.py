@@ -26,16 +26,18 @@ def mount(
     if not target.startswith("/"):
         target = f"/{target}"
     propagation = _PROPAGATION.get(wanted.mount_propagation, "rprivate")
+    kind = sources.kind_of(volume)
     if propagation != "rprivate":
-        _prepare(source, propagation, own=sources.kind_of(volume) == "emptyDir")
+        _prepare(source, propagation, own=kind == "emptyDir")
     claim = volume.get("persistentVolumeClaim") or {}
-    made = sources.kind_of(volume) in sources.MADE
+    made = kind in sources.MADE or kind == "image"
     return oci_spec.Mount(
         str(source),
         target,
         wanted.read_only or made or bool(claim.get("readOnly")),
         propagation,
         _is_recursive(wanted),
+        no_exec=kind == "image",
     )
 
 

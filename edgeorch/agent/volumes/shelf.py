@@ -14,11 +14,13 @@ import pathlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from edgeorch.agent import linux
 from edgeorch.agent.volumes import (
     atomic,
     claims,
     container_mounts,
     host_paths,
+    image_mounts,
     ownership,
     payloads,
     removal,
@@ -33,15 +35,23 @@ from edgeorch.lib import json
 from edgeorch.model import views
 
 if TYPE_CHECKING:
+    from edgeorch.agent import ports
     from edgeorch.agent.settings import Settings
     from edgeorch.store.objects import Objects
 
 
 class Volumes:
-    def __init__(self, objects: Objects, settings: Settings, service_tokens: tokens.Tokens) -> None:
+    def __init__(
+        self,
+        objects: Objects,
+        settings: Settings,
+        service_tokens: tokens.Tokens,
+        image_views: ports.ImageViews,
+    ) -> None:
         self._objects = objects
         self._settings = settings
         self._tokens = service_tokens
+        self._image_views = image_views
         self._payloads = payloads.Payloads(objects, service_tokens)
         self._claims = claims.Claims(objects)
         self._memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -55,7 +65,7 @@ class Volumes:
             return pathlib.Path(str(volume["hostPath"]["path"]))
         if kind in sources.CLAIMED:
             return self._claims.place(pod, volume).path
-        in_memory = kind in sources.ON_TMPFS or (
+        in_memory = kind in (*sources.ON_TMPFS, "image") or (
             kind == "emptyDir" and scratch.is_mounted(volume["emptyDir"])
         )
         base = self._settings.sandboxes_dir if in_memory else self._settings.pods_dir
@@ -132,9 +142,18 @@ class Volumes:
 
     # --- setting up and taking down -------------------------------------------------------------
 
-    async def set_up(self, pod: views.Pod, facts: env.Facts) -> None:
-        """Raises VolumeError for the first volume that cannot be had."""
+    async def set_up(
+        self, pod: views.Pod, facts: env.Facts, images: Mapping[str, str] | None = None
+    ) -> None:
+        """`images`: chain ids of the images that volumes are to show, by the volume's name.
+
+        Raises VolumeError for the first volume that cannot be had, ContainerdError.
+        """
+        for name, chain_id in (images or {}).items():
+            await self._show_image(pod, name, chain_id)
         for volume in pod.spec.volumes:
+            if sources.kind_of(volume) == "image":
+                continue
             try:
                 made = self._payloads.files(pod, volume, facts)
                 await asyncio.to_thread(self._set_up, pod, volume, made)
@@ -145,8 +164,16 @@ class Volumes:
                 raise VolumeError(told) from error
 
     async def remove(self, uid: str) -> None:
-        """Everything under both directories but the sandbox's own files. Raises OSError."""
+        """Everything under both directories but the sandbox's own files.
+
+        Raises OSError, and ContainerdError for pods that show images.
+        """
         self._tokens.forget(uid)
+        if self._held(uid).exists():
+            await asyncio.to_thread(
+                removal.remove_with_mounts, self._settings.sandboxes_dir / uid / "volumes"
+            )
+            await self._image_views.release(uid)
         await asyncio.to_thread(self._remove, uid)
 
     def uids(self) -> set[str]:
@@ -161,6 +188,29 @@ class Volumes:
             self._settings.pods_dir / uid,
         ):
             removal.remove_with_mounts(folder)
+
+    def unshown_images(self, pod: views.Pod) -> list[Mapping[str, Any]]:
+        """Volumes of kind image that are not mounted. Blocks."""
+        found = [volume for volume in pod.spec.volumes if sources.kind_of(volume) == "image"]
+        if not found:
+            return []
+        points = set(linux.mount_points(self._settings.sandboxes_dir / pod.metadata.uid))
+        return [volume for volume in found if self.path(pod, volume) not in points]
+
+    def _held(self, uid: str) -> pathlib.Path:
+        """There while snapshots of images may be held for the pod, also after the next boot."""
+        return self._settings.pods_dir / uid / "volumes" / "image"
+
+    async def _show_image(self, pod: views.Pod, name: str, chain_id: str) -> None:
+        uid = pod.metadata.uid
+        target = self._settings.sandboxes_dir / uid / "volumes" / "image" / name
+        await asyncio.to_thread(self._held(uid).mkdir, parents=True, exist_ok=True)
+        layers = await self._image_views.hold(uid, name, chain_id)
+        try:
+            await asyncio.to_thread(image_mounts.mount, layers, target)
+        except OSError as error:
+            told = f'MountVolume.SetUp failed for volume "{name}" : {error}'
+            raise VolumeError(told) from error
 
     def _set_up(self, pod: views.Pod, volume: Mapping[str, Any], made: atomic.Files | None) -> None:
         kind = sources.kind_of(volume)

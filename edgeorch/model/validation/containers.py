@@ -235,20 +235,14 @@ def _mounts(path: str, container: Object, around: Surroundings) -> Causes:
         if point in device_paths:
             why = "must not already exist as a path in volumeDevices"
             found.append(errors.invalid_value(f"{at}.mountPath", point, why))
-        image = (around.volumes.get(name) or {}).get("image") is not None
-        found += _sub_paths(path, at, mount, image) + _propagation(path, mount, container)
+        found += _sub_paths(path, at, mount) + _propagation(path, mount, container)
     return found
 
 
-def _sub_paths(path: str, at: str, mount: Object, image: bool) -> Causes:
+def _sub_paths(path: str, at: str, mount: Object) -> Causes:
     """Descending-path errors name the list, not the item, as in Kubernetes."""
     found: Causes = []
     sub, expression = mount.get("subPath") or "", mount.get("subPathExpr") or ""
-    if image:
-        why = "not allowed in image volume sources"
-        found += [errors.invalid_value(f"{at}.subPath", sub, why)] if sub else []
-        if expression:
-            found.append(errors.invalid_value(f"{at}.subPathExpr", expression, why))
     if sub:
         found += invalid_each(f"{path}.subPath", sub, formats.descending_path(sub))
     if expression:

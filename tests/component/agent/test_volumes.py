@@ -11,8 +11,9 @@ import pytest
 from edgeorch.agent import linux
 from edgeorch.agent.volumes import folders, ownership, removal
 from edgeorch.core import volume_binding
-from tests.component.agent.conftest import Lab, _named
+from tests.component.agent.conftest import IMAGE, Lab, _named
 from tests.component.agent.test_configuration import output, run_in
+from tests.component.agent.test_image_store import _snapshots as snapshots
 
 Object = dict[str, Any]
 
@@ -203,6 +204,38 @@ async def test_what_is_missing_is_told_and_waited_for(lab: Lab) -> None:
         f' "{missing["path"]}" does not exist'
     )
     await lab.until(lambda: ("FailedMount", told) in lab.events("none"))
+
+
+async def test_an_image_is_a_volume(lab: Lab) -> None:
+    volumes = [
+        {"name": "image", "image": {"reference": IMAGE, "pullPolicy": "IfNotPresent"}},
+        {"name": "absent", "image": {"reference": "absent.invalid/x", "pullPolicy": "Never"}},
+    ]
+    mounts = [
+        {"name": "image", "mountPath": "/image"},
+        {"name": "image", "mountPath": "/etc/of-image", "subPath": "etc"},
+    ]
+    container = {"volumeMounts": mounts}
+    await lab.run("shows", volumes=volumes[:1], container=container)
+    await lab.running("shows")
+    look = (
+        "cat /image/etc/extra /etc/of-image/passwd; (echo x >/image/f) 2>/dev/null || echo denied;"
+        " /image/bin/busybox true 2>/dev/null || echo no execution"
+    )
+    told = "second layer \nroot:x:0:0:root:/:/bin/sh\ndenied\nno execution\n"
+    assert await run_in(lab, "shows", look) == told
+
+    await lab.stop()
+    await lab.start()
+    await lab.running("shows")
+    assert await run_in(lab, "shows", look) == told
+    await lab.delete("shows", grace=0)
+    await lab.gone("shows")
+    await lab.until(lambda: not lab.agent.pods(), "everything of it gone")
+    assert not [key for key in await snapshots(lab) if "edgeorch-volume" in key]
+    await lab.run("waits", volumes=volumes[1:])
+    told = 'Container image "absent.invalid/x" is not present with pull policy of Never'
+    await lab.until(lambda: ("FailedMount", told) in lab.events("waits"))
 
 
 async def test_mounts_are_passed_on_as_asked(lab: Lab) -> None:
