@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import edgeorch
-from edgeorch.agent import agent, registry_puller, stats, streams
+from edgeorch.agent import agent, registry_puller, streams, summaries
 from edgeorch.agent import settings as agent_settings
 from edgeorch.agent.volumes import folders as volume_folders
 from edgeorch.api import auth, certs, health, kubeconfig, ports, server, service_tokens
@@ -235,8 +235,10 @@ class Device:
         boot = _BOOT_ID.read_text().strip()
         return service_tokens.ServiceTokens(self._objects, key, self._clock, boot)
 
-    def _build_meter(self) -> stats.Stats:
-        return stats.Stats(self._objects, self._config.cgroup_root, self._clock)
+    def _build_meter(self) -> summaries.Summaries:
+        return summaries.Summaries(
+            self._objects, self._clock, self._agent.settings, self._agent.sources
+        )
 
     def _build_streams(self) -> ports.Streams:
         return ports.Streams(

@@ -33,6 +33,7 @@ from edgeorch.agent import (
     preload,
     sandboxes,
     status,
+    summaries,
     tidying,
     users,
     voice,
@@ -162,6 +163,10 @@ class Agent:
             snapshots.Snapshots(containerd, snapshotter=settings.snapshotter),
             self._shop.volumes,
             self._shop.maker.log_path,
+        )
+        self.settings = settings
+        self.sources = summaries.Sources(
+            self.disk, self._images, self._images.root, self.observer.pod
         )
         self._storage = local_storage.LocalStorage(self.disk, self.observer, self._workers.values)
         self._heartbeat = heartbeat.Heartbeat(objects, clock, settings.node_name)

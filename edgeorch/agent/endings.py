@@ -50,11 +50,12 @@ class Endings:
             await self._output.finish(container.id)
         cgroup = labels.get(container_labels.CGROUP, "")
         killed, message = await asyncio.to_thread(
-            self._read, uid, container, cgroup if code == 137 else "", fallback
+            self._read, uid, container, cgroup if code != 0 else "", fallback
         )
-        if code == 0:
-            return "Completed", message
-        return "OOMKilled" if oom or killed else "Error", message
+        # Also where a child was killed and the first process ended by itself, as containerd's CRI.
+        if oom or killed:
+            return "OOMKilled", message
+        return "Error" if code else "Completed", message
 
     def _read(
         self, uid: str, container: Container, cgroup: str, fallback: bool

@@ -8,10 +8,12 @@ volume of a million files does not keep a small device busy.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from edgeorch.agent.volumes.errors import VolumeError
 from edgeorch.core import local_storage
 from edgeorch.lib import disk
 from edgeorch.runtime import errors
@@ -67,6 +69,14 @@ class DiskMeter:
             if volume["name"] in counted
         }
         return logs, shelved
+
+    def file_system(self, pod: views.Pod, volume: str) -> disk.FileSystem | None:
+        """That a volume is on; None when it is not there. Blocks."""
+        for each in pod.spec.volumes:
+            if each["name"] == volume:
+                with contextlib.suppress(OSError, VolumeError):
+                    return disk.file_system(self._volumes.path(pod, each))
+        return None
 
     async def usage(self, pod: views.Pod, containers: Iterable[Container]) -> local_storage.Usage:
         """Raises ContainerdError."""

@@ -229,7 +229,7 @@ class Observer:
             return
         self._oom.add(container_id)
         ended = known.container.exit
-        if ended is not None and ended.code == 137 and ended.reason == "Error":
+        if ended is not None and ended.reason in ("Error", "Completed"):
             told = dataclasses.replace(ended, reason="OOMKilled")
             self._update(container_id, exit=told, settled=False)
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import os
-import pathlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgeorch.agent import counters
 from edgeorch.core import cgroups, qos
 from edgeorch.model import kinds, views
 
@@ -23,11 +22,8 @@ if TYPE_CHECKING:
     from edgeorch.lib import clock as clocks
     from edgeorch.store.objects import Objects
 
-_CGROUP = pathlib.Path("/sys/fs/cgroup")
-_NODE = ""
 _SHORTEST, _LONGEST = 0.5, 120.0
 """Seconds that two samples of a rate are apart."""
-_NANO = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +36,9 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class _Sample:
-    at: float
-    cpu: int
-    memory: int
+class Measured:
+    counters: counters.Counters
+    usage: Usage
 
 
 class Stats:
@@ -51,12 +46,12 @@ class Stats:
         self._objects = objects
         self._root = cgroup_root
         self._clock = clock
-        self._former: dict[str, _Sample] = {}
+        self._former: dict[str, counters.Counters] = {}
         """By cgroup path, of those that still run."""
 
     async def node(self) -> Usage | None:
-        found = await self._usages({_NODE})
-        return found.get(_NODE)
+        found = await self._usages({counters.MACHINE})
+        return found.get(counters.MACHINE)
 
     async def pods(self, names: set[tuple[str, str]]) -> dict[tuple[str, str], dict[str, Usage]]:
         """Namespace and name of each pod to the usage of each of its running containers."""
@@ -104,6 +99,11 @@ class Stats:
             if (each.get("state") or {}).get("running") and each.get("containerID")
         }
 
+    async def measure(self, paths: set[str]) -> dict[str, Measured]:
+        """By cgroup path: what is counted now, and how fast that grows."""
+        usages = await self._usages(paths)
+        return {path: Measured(self._former[path], usage) for path, usage in usages.items()}
+
     async def _usages(self, paths: set[str]) -> dict[str, Usage]:
         now = await self._sampled(paths)
         before = {path: self._former[path] for path in paths if path in self._former}
@@ -116,19 +116,19 @@ class Stats:
         self._remember(now)
         return {path: _rate(before[path], sample) for path, sample in now.items() if path in before}
 
-    def _remember(self, samples: Mapping[str, _Sample]) -> None:
+    def _remember(self, samples: Mapping[str, counters.Counters]) -> None:
         self._former = {
             path: sample
             for path, sample in {**self._former, **samples}.items()
             if self._clock.monotonic() - sample.at < _LONGEST
         }
 
-    async def _sampled(self, paths: set[str]) -> dict[str, _Sample]:
+    async def _sampled(self, paths: set[str]) -> dict[str, counters.Counters]:
         at = self._clock.monotonic()
-        found = await asyncio.to_thread(_read, paths)
+        found = await asyncio.to_thread(counters.read, paths)
         return {path: dataclasses.replace(sample, at=at) for path, sample in found.items()}
 
-    def _useful(self, before: _Sample | None, now: _Sample) -> bool:
+    def _useful(self, before: counters.Counters | None, now: counters.Counters) -> bool:
         return (
             before is not None
             and _SHORTEST <= now.at - before.at <= _LONGEST
@@ -147,47 +147,6 @@ def _by_pod(
     return found
 
 
-def _rate(before: _Sample, now: _Sample) -> Usage:
+def _rate(before: counters.Counters, now: counters.Counters) -> Usage:
     window = max(now.at - before.at, 1e-3)
-    return Usage(int(max(0, now.cpu - before.cpu) / window), now.memory, window)
-
-
-def _read(paths: set[str]) -> Mapping[str, _Sample]:
-    """A cgroup that has gone meanwhile is left out."""
-    v2 = (_CGROUP / "cgroup.controllers").exists()
-    found = {}
-    for path in paths:
-        try:
-            found[path] = _machine() if path == _NODE else _group(path.lstrip("/"), v2=v2)
-        except (OSError, ValueError, KeyError):
-            continue
-    return found
-
-
-def _group(path: str, *, v2: bool) -> _Sample:
-    if v2:
-        folder = _CGROUP / path
-        cpu = _table(folder / "cpu.stat")["usage_usec"] * 1000
-        used, idle = folder / "memory.current", _table(folder / "memory.stat")["inactive_file"]
-    else:
-        cpu = int((_CGROUP / "cpuacct" / path / "cpuacct.usage").read_text())
-        folder = _CGROUP / "memory" / path
-        used = folder / "memory.usage_in_bytes"
-        idle = _table(folder / "memory.stat")["total_inactive_file"]
-    return _Sample(0.0, cpu, max(0, int(used.read_text()) - idle))
-
-
-def _machine() -> _Sample:
-    """All processors but their idle time, and memory that could not be had for the asking."""
-    first = pathlib.Path("/proc/stat").read_text().partition("\n")[0].split()[1:9]
-    user, nice, system, _, _, irq, soft, steal = (int(number) for number in first)
-    ticks = user + nice + system + irq + soft + steal
-    memory = _table(pathlib.Path("/proc/meminfo"))
-    used = (memory["MemTotal:"] - memory["MemAvailable:"]) * 1024
-    return _Sample(0.0, ticks * _NANO // os.sysconf("SC_CLK_TCK"), used)
-
-
-def _table(path: pathlib.Path) -> dict[str, int]:
-    return {
-        words[0]: int(words[1]) for line in path.read_text().splitlines() if (words := line.split())
-    }
+    return Usage(int(max(0, now.cpu - before.cpu) / window), now.working_set, window)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from edgeorch.model.kinds import Kind, Registry
 
 NAMESPACES = "namespaces"
+PROXY = "proxy"
+"""Of nodes: what follows is a path on the node."""
 STREAMS = ("attach", "exec", "portforward")
 """Subresources of pods that become a connection of their own."""
 
@@ -63,7 +65,7 @@ def target(registry: Registry, parts: list[str]) -> Target:
         if of_namespace is None or rest[2] not in of_namespace.subresources or len(rest) > 3:
             namespace, rest = rest[1], rest[2:]
     kind = registry.at_path(group, version, rest[0])
-    if kind is None or len(rest) > 3:
+    if kind is None or (len(rest) > 3 and rest[2] != PROXY):
         raise statuses.unknown_path()
     name = rest[1] if len(rest) > 1 else ""
     subresource = rest[2] if len(rest) > 2 else ""
@@ -97,7 +99,7 @@ def verb(method: str, target: Target, *, watch: bool) -> str:
 
 def subresource_verbs(subresource: str) -> tuple[str, ...]:
     match subresource:
-        case "log":
+        case "log" | "proxy":
             return ("get",)
         case "binding" | "eviction" | "token":
             return ("create",)

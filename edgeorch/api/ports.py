@@ -72,6 +72,9 @@ class Meter(Protocol):
     ) -> Mapping[tuple[str, str], Mapping[str, Usage]]:
         """Usage of the running containers of pods, given by namespace and name."""
 
+    async def summary(self, *, only_cpu_and_memory: bool = False) -> Object:
+        """The kubelet's Summary (stats/v1alpha1) of this node."""
+
 
 class Process(Protocol):
     """Something with standard streams: a command run in a container, or the container itself."""

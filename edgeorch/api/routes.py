@@ -113,7 +113,7 @@ class Routes:
     async def _resource(self, call: Call, target: paths.Target) -> web.StreamResponse:
         if target.subresource in paths.STREAMS:
             return await self._stream(call, target)
-        if target.kind.computed or target.subresource == "token":
+        if target.kind.computed or target.subresource in ("token", paths.PROXY):
             return await self._computed(call, target)
         if target.kind.view_of:
             return await self._second_view(call, target)
@@ -148,6 +148,10 @@ class Routes:
                 self._objects, self._table, self._authenticator, self._authorizer
             )
             return await asked.serve(call, target, now)
+        if target.subresource == paths.PROXY:
+            from edgeorch.api import node_proxy
+
+            return await node_proxy.serve(call, self._objects, target, self._meter)
         from edgeorch.api import resource_metrics
 
         return await resource_metrics.serve(call, self._objects, target, self._meter, now)

@@ -58,7 +58,7 @@ NAMESPACE = Kind(
     subresources=("status", "finalize"),
     verbs=("create", "delete", "get", "list", "patch", "update", "watch"),
 )  # fmt: skip
-NODE = Kind("", "v1", "Node", "nodes", "node", False, ("no",), subresources=("status",))
+NODE = Kind("", "v1", "Node", "nodes", "node", False, ("no",), subresources=("status", "proxy"))
 POD = Kind(
     "", "v1", "Pod", "pods", "pod", True, ("po",), ("all",),
     subresources=(

@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,9 +64,7 @@ def lab(
         made.down()
 
 
-def asking(
-    name: str, script: str = manifests.IDLE, what: str = GPS, **fields: object
-) -> labs.Object:
+def asking(name: str, script: str = manifests.IDLE, what: str = GPS, **fields: Any) -> labs.Object:
     resources = {"limits": {what: "1"}}
     return manifests.pod(name, manifests.container(script, resources=resources), **fields)
 
