@@ -18,6 +18,7 @@ import grpclib.config
 import grpclib.const
 import grpclib.encoding.proto
 import grpclib.exceptions
+import h2.connection
 from google.protobuf import empty_pb2
 
 from edgeorch.runtime import corked, errors
@@ -52,6 +53,11 @@ _STATUS: dict[grpclib.const.Status, type[errors.ContainerdError]] = {
     grpclib.const.Status.UNAVAILABLE: errors.Unavailable,
     grpclib.const.Status.DEADLINE_EXCEEDED: errors.DeadlineExceeded,
 }
+
+CLOSED_STREAMS = 1024
+"""Ended calls that a connection remembers, for frames that come late. h2 would keep 65,536 of them:
+9 MB after some hours of probes on one connection."""
+h2.connection.H2Connection.MAX_CLOSED_STREAMS = CLOSED_STREAMS
 
 
 class _BoundedCodec(grpclib.encoding.proto.ProtoCodec):

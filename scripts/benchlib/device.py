@@ -130,9 +130,11 @@ class Device:
         """`command` as it runs in the device's network."""
         return ["nsenter", f"--net=/proc/{self.containerd_pid()}/ns/net", "--", *command]
 
+    def ctr_command(self, *words: str) -> list[str]:
+        return ["ctr", "--address", self.containerd_socket, "--namespace", "edgeorch", *words]
+
     def ctr(self, *words: str) -> str:
-        address = self.containerd_socket
-        command = ["ctr", "--address", address, "--namespace", "edgeorch", *words]
+        command = self.ctr_command(*words)
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
     @property

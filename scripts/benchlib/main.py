@@ -18,6 +18,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import changes
 import device as devices
 import network
+import pods
 import pulls
 
 Result = dict[str, Any]
@@ -197,6 +198,7 @@ async def main() -> None:
     parser.add_argument("--idle", type=float, default=60, help="idle seconds to observe")
     parser.add_argument("--json", type=pathlib.Path, default=devices.ROOT / "bench.json")
     parser.add_argument("--keep", action="store_true", help="leave the device up")
+    parser.add_argument("--pods", action="store_true", help="only many pods, probes and output")
     parser.add_argument("--network", action="store_true", help="only Services and DNS")
     parser.add_argument("--changes", action="store_true", help="only rollouts, sizes and writes")
     parser.add_argument("--pulls", action="store_true", help="only pulls from a registry")
@@ -205,6 +207,12 @@ async def main() -> None:
     async with devices.Device(chosen.name, chosen.containerd, keep=chosen.keep) as device:
         if chosen.network:
             print(json.dumps(await network.Network(device).measure(), indent=2))
+            return
+        many = pods.Pods(device, workload, remove)
+        if chosen.pods:
+            only = await many.measure(min(chosen.rounds, 3))
+            chosen.json.write_text(json.dumps(only, indent=2) + "\n")
+            print(pods.table(only))
             return
         size = chosen.megabytes * 1_000_000
         if chosen.pulls:
@@ -219,10 +227,12 @@ async def main() -> None:
             print(changes.table(only))
             return
         found = await measure(device, chosen.rounds, chosen.idle)
+        found["pods"] = await many.measure(min(chosen.rounds, 3))
         found["pulls"] = await pulls.measure(device, min(chosen.rounds, 5), size, 4)
     chosen.json.write_text(json.dumps(found, indent=2) + "\n")
     print(table(found))
     print(changes.table(found["changes"]))
+    print(pods.table(found["pods"]))
     print(pulls.table(found["pulls"]))
 
 

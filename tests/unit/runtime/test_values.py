@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 
+import h2.connection
 import pytest
 from google.protobuf import any_pb2, timestamp_pb2
 
@@ -67,3 +68,10 @@ def test_events_nobody_acts_on_are_passed_over() -> None:
 def test_a_configuration_without_layers_is_a_bad_image(data: bytes) -> None:
     with pytest.raises(errors.BadImage, match="sha256:x"):
         images.parse_config(data, oci.Descriptor("", "sha256:x", len(data)))
+
+
+def test_a_connection_does_not_remember_every_call_there_ever_was() -> None:
+    connection = h2.connection.H2Connection()
+    for number in range(3 * client.CLOSED_STREAMS):
+        connection._closed_streams[number] = None
+    assert len(connection._closed_streams) == client.CLOSED_STREAMS
