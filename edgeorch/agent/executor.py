@@ -7,6 +7,7 @@ back-off, an event and a waiting reason (`failures.py`). Nothing is decided here
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import functools
 import logging
@@ -191,7 +192,7 @@ class Executor:
                 missing.append(ref.name)
                 continue
             keys = (".dockerconfigjson", ".dockercfg")
-            found += [secret.data[key].encode() for key in keys if key in secret.data]
+            found += [base64.b64decode(secret.data[key]) for key in keys if key in secret.data]
         if missing:
             told = (
                 f"Unable to retrieve some image pull secrets ({', '.join(missing)}); "

@@ -22,7 +22,3 @@ class Pace:
         now = asyncio.get_running_loop().time()
         self._paid_until = max(self._paid_until, now) + count / self._rate
         await asyncio.sleep(self._paid_until - now)
-
-    def piece(self, largest: int) -> int:
-        """How much to read at once, so that a slow rate does not come in bursts."""
-        return min(largest, max(4096, self._rate // 8)) if self._rate else largest
