@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import os
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -132,15 +133,14 @@ class Content:
         self, source: Source, digest: str, size: int, labels: Mapping[str, str]
     ) -> None:
         """Write a blob from its beginning; one that is there already only gets the labels."""
-        ref = f"import-{digest}"
+        # Nobody else's: two that bring the same blob must not throw away each other's half.
+        ref = f"import-{os.urandom(4).hex()}-{digest}"
         try:
             ingest = await self.open(ref, size, digest)
         except errors.AlreadyExists:
             await self._relabel(digest, labels)
             return
         try:
-            if ingest.offset:
-                await ingest.rewind()
             while data := await asyncio.to_thread(source.read, CHUNK):
                 await ingest.write(data)
             await ingest.commit(labels)

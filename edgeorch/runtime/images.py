@@ -169,7 +169,9 @@ class Images:
 
     async def label(self, ref: str, labels: Mapping[str, str]) -> None:
         """Set these labels and leave the others; an empty value takes one away. Raises NotFound."""
-        image = images_pb2.Image(name=ref, labels=labels)
+        # containerd 1.7 falls over an image without a target, whatever the mask says.
+        target = (await self._image(ref)).target
+        image = images_pb2.Image(name=ref, labels=labels, target=target)
         paths = [f"labels.{label}" for label in labels]
         await self._client.call(
             self._client.services.images.Update,
