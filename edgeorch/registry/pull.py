@@ -260,9 +260,10 @@ class _Transfer:
         except KeyError:
             return
         try:
-            if ingest.offset:
+            if ingest.offset not in (0, blob.size):
                 await ingest.rewind()
-            await ingest.write(raw)
+            if ingest.offset < blob.size:
+                await ingest.write(raw)
             await ingest.commit({})
         finally:
             await ingest.close()

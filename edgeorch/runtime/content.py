@@ -141,7 +141,8 @@ class Content:
             await self._relabel(digest, labels)
             return
         try:
-            while data := await asyncio.to_thread(source.read, CHUNK):
+            # All of it may be there, brought by another tenant of containerd or not yet collected.
+            while ingest.offset < size and (data := await asyncio.to_thread(source.read, CHUNK)):
                 await ingest.write(data)
             await ingest.commit(labels)
         except errors.AlreadyExists:
