@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 PERIOD = 300.0
 """Seconds between looks at the file system, as the kubelet's."""
+AGAIN = 10.0
+"""Seconds after a look that failed."""
 HAND_PULLS_KEPT = datetime.timedelta(days=1)
 NAMING = (
     kinds.POD,
@@ -115,12 +117,14 @@ class ImageCollector:
         self._order = await asyncio.to_thread(self._remembered)
         while True:
             self._wake.clear()
+            pause = PERIOD
             try:
                 await self.collect()
             except errors.ContainerdError as error:
                 log.info("Cannot look at images: %s", error)
+                pause = AGAIN
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(PERIOD):
+                async with asyncio.timeout(pause):
                     await self._wake.wait()
 
     async def collect(self) -> None:

@@ -110,8 +110,9 @@ async def test_only_what_nobody_wants_makes_room(device: Lab, tmp_path: pathlib.
     async def gone() -> set[str]:
         return {name for name in await _names(lab) if "unwanted" in name}
 
-    while await gone():
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(60):
+        while await gone():
+            await asyncio.sleep(0.01)
     await lab.until(lambda: "ImageGCFailed" in dict(_node_events(lab)))
     names = await _names(lab)
     assert {f"docker.io/{name}" for name in given if name.startswith("kept")} <= names
@@ -146,8 +147,9 @@ async def test_half_a_download_goes_with_the_pod_that_wanted_it(device: Lab) -> 
     container = {"image": "r.example/somebody:1", "imagePullPolicy": "Never"}
     await lab.run("somebody", container=container)
     lab.agent._collector.look()
-    while len(left := await held.list()) != 1:
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(60):
+        while len(left := await held.list()) != 1:
+            await asyncio.sleep(0.01)
     assert left[0].labels[leases.ABOUT] == "r.example/somebody:1"
     store = content.Content(lab.client)
     digest = archives.sha256(b"r.example/nobody:1")
