@@ -303,7 +303,7 @@ class _Transfer:
                 try:
                     await self._go_on(blob)
                     return
-                except errors.NotFound:
+                except (errors.NotFound, errors.Denied):
                     raise
                 except (errors.RegistryError, ConnectionError) as error:
                     at = self._have[blob.digest]
