@@ -135,6 +135,10 @@ async def _snapshots(lab: Lab) -> set[str]:
 async def test_half_a_download_goes_with_the_pod_that_wanted_it(device: Lab) -> None:
     lab = device
     await lab.start()
+    # What it does when it starts is over, and the one that is wanted is known.
+    await lab.until(lambda: "FreeDiskSpaceFailed" in dict(_node_events(lab)))
+    container = {"image": "r.example/somebody:1", "imagePullPolicy": "Never"}
+    await lab.run("somebody", container=container)
     held = leases.Leases(lab.client)
     for wanted in ("r.example/nobody:1", "r.example/somebody:1"):
         with contextlib.suppress(pull.PullError):
@@ -144,8 +148,6 @@ async def test_half_a_download_goes_with_the_pod_that_wanted_it(device: Lab) -> 
                 await ingest.write(b"half")
                 await ingest.close()
                 raise pull.PullError("the line broke")
-    container = {"image": "r.example/somebody:1", "imagePullPolicy": "Never"}
-    await lab.run("somebody", container=container)
     lab.agent._collector.look()
     async with asyncio.timeout(60):
         while len(left := await held.list()) != 1:
