@@ -167,9 +167,10 @@ class PodWorker:
             wanted = shop.volumes.version(self.pod)
         seen = memory.seen(containers, wanted)
         now = shop.clock.monotonic()
-        if memory.ending_since is None and (
-            ending or pod_phase.verdict(self.pod, seen, now) is not None
-        ):
+        said = pod_phase.verdict(self.pod, seen, now)
+        if memory.ending_since is None and (ending or said is not None):
+            if said is not None and said.reason == pod_phase.DEADLINE and not self.pod.terminal:
+                shop.voice.pod(self.pod, "Normal", said.reason, said.message)
             memory.ending_since = now
             seen = memory.seen(containers, wanted)
         return seen

@@ -13,6 +13,7 @@ from edgeorch.core.observed import Container, Hook, Kind, PodSeen, ProbeKind, St
 from edgeorch.model import views
 
 PENDING, RUNNING, SUCCEEDED, FAILED = "Pending", "Running", "Succeeded", "Failed"
+DEADLINE = "DeadlineExceeded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ def verdict(pod: views.Pod, seen: PodSeen, now: float) -> Verdict | None:
     deadline = pod.spec.active_deadline_seconds
     if deadline is not None and now - seen.accepted_at >= deadline:
         why = "Pod was active on the node longer than the specified deadline"
-        return Verdict(FAILED, "DeadlineExceeded", why)
+        return Verdict(FAILED, DEADLINE, why)
     if pod.spec.os is not None and pod.spec.os.name not in ("", "linux"):
         why = "Failed to admit pod as the OS field doesn't match node OS"
         return Verdict(FAILED, "PodOSNotSupported", why)

@@ -108,3 +108,52 @@ def test_a_stop_signal_of_the_pods_own_choice(lab: labs.Lab) -> None:
     assert "Warning" not in lab.apply(pod, *N)
     labs.until(lambda: lab.try_kubectl("logs", "usr1", *N).stdout == "up\n", "its trap")
     lab.kubectl("delete", "pod", "usr1", *N, seconds=20)
+
+
+def test_hooks_deadlines_and_what_an_ending_pod_says(lab: labs.Lab) -> None:
+    """postStart holds Running back and its failure restarts; a pod that ends stays ready while it
+    answers, so that its EndpointSlice says serving; a deadline fails the pod."""
+    bad = {"postStart": {"exec": {"command": ["sh", "-c", "echo secret; exit 7"]}}}
+    lab.apply(manifests.pod("hooked", manifests.container(lifecycle=bad)), *N)
+    hook = {
+        "preStop": {
+            "exec": {"command": ["sh", "-c", "until [ -e /go ]; do sleep 0.1; done; exit 3"]}
+        }
+    }
+    probe = {"exec": {"command": ["true"]}, "periodSeconds": 1}
+    main = manifests.container(lifecycle=hook, readinessProbe=probe)
+    labels = {"app": "leaving"}
+    lab.apply(manifests.pod("leaving", main, labels=labels, terminationGracePeriodSeconds=60), *N)
+    lab.apply(manifests.service("leaving", "ClusterIP"), *N)
+    lab.apply(manifests.pod("late", activeDeadlineSeconds=1), *N)
+
+    lab.wait("pod/leaving", "condition=Ready", *N)
+    lab.kubectl("delete", "pod", "leaving", "--wait=false", *N)
+    assert lab.kubectl("get", "pod", "leaving", "--no-headers", *N).split()[1:3] == [
+        "1/1", "Terminating"
+    ]  # fmt: skip
+
+    def serving() -> bool:
+        slices = lab.items("endpointslices", "-l", "kubernetes.io/service-name=leaving", *N)
+        said = [each["conditions"] for each in slices[0].get("endpoints") or []]
+        return said == [{"ready": False, "serving": True, "terminating": True}]
+
+    labs.until(serving, "a terminating endpoint that serves")
+    lab.kubectl("exec", "leaving", *N, "--", "touch", "/go")
+    lab.kubectl("wait", "pod/leaving", "--for=delete", "--timeout=20s", *N)
+
+    lab.wait("pod/late", "jsonpath={.status.phase}=Failed", *N)
+    late = lab.get("pod/late", *N)["status"]
+    assert late["reason"] == "DeadlineExceeded"
+    assert late["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 0
+    lab.wait("pod/hooked", "jsonpath={.status.containerStatuses[0].restartCount}=1", *N)
+    listed = lab.items("events", *N)
+    events = {(e["involvedObject"]["name"], e["reason"], e["message"]) for e in listed}
+    assert events >= {
+        ("hooked", "FailedPostStartHook", "PostStartHook failed"),
+        ("hooked", "Killing", "FailedPostStartHook"),
+        ("leaving", "FailedPreStopHook", "PreStopHook failed"),
+        ("leaving", "Killing", "Stopping container main"),
+        ("late", "DeadlineExceeded",
+         "Pod was active on the node longer than the specified deadline"),
+    }  # fmt: skip

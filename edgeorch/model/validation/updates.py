@@ -109,14 +109,47 @@ def _pod_spec_unchanged(new: Object, old: Object) -> Causes:
     if grace is not None and grace < 0 and rest.get("terminationGracePeriodSeconds") == 1:
         rest["terminationGracePeriodSeconds"] = grace
     if old.get("schedulingGates"):
-        wanted = rest.get("nodeSelector") or {}
-        earlier = old.get("nodeSelector") or {}
-        if all(wanted.get(key) == value for key, value in earlier.items()):
-            rest["nodeSelector"] = earlier
+        narrowed = _narrowed(new, old)
+        if narrowed:
+            return narrowed
+        for field in ("nodeSelector", "affinity"):
+            rest[field] = old.get(field)
+        affinity = dict(new.get("affinity") or {})
+        affinity["nodeAffinity"] = (old.get("affinity") or {}).get("nodeAffinity")
+        rest["affinity"] = affinity
     if _pruned(rest) == _pruned(old):
         return []
     why = f"pod updates may not change fields other than {_UPDATABLE}\n{_difference(old, rest)}"
     return [errors.forbidden_field("spec", why)]
+
+
+def _narrowed(new: Object, old: Object) -> Causes:
+    """A pod that waits at its gates may be told more narrowly where it may run (KEP-3838)."""
+    why = "only additions are allowed (no mutations or deletions)"
+    wanted, earlier = new.get("nodeSelector") or {}, old.get("nodeSelector") or {}
+    found: Causes = []
+    if any(wanted.get(key) != value for key, value in earlier.items()):
+        found.append(errors.invalid_value("spec.nodeSelector", wanted, why))
+    required = "requiredDuringSchedulingIgnoredDuringExecution"
+    terms, before = (
+        ((((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(required)) or {}).get(
+            "nodeSelectorTerms"
+        )
+        or []
+        for spec in (new, old)
+    )
+    path = f"spec.affinity.nodeAffinity.{required}.nodeSelectorTerms"
+    if not before:
+        return found
+    if len(terms) != len(before):
+        told = "no additions/deletions to non-empty NodeSelectorTerms list are allowed"
+        return [*found, errors.invalid_value(path, terms, told)]
+    for index, (term, was) in enumerate(zip(terms, before, strict=True)):
+        for field in ("matchExpressions", "matchFields"):
+            kept, had = term.get(field) or [], was.get(field) or []
+            if kept[: len(had)] != had:
+                found.append(errors.invalid_value(f"{path}[{index}]", term, why))
+    return found
 
 
 def _pruned(value: Any) -> Any:

@@ -293,3 +293,38 @@ def test_nothing_changed_is_always_valid(kind: kinds.Kind) -> None:
     body |= _LEAST.get(kind.plural, {})
     old = make() if make else made.prepared(kind, body)
     assert told(kind, old, old) == []
+
+
+_TERM = {"matchExpressions": [{"key": "disk", "operator": "In", "values": ["ssd"]}]}
+_MORE = {"matchExpressions": [*_TERM["matchExpressions"], {"key": "gpu", "operator": "Exists"}]}
+
+
+def _near(*terms: Any) -> Any:
+    required = "requiredDuringSchedulingIgnoredDuringExecution"
+    return {"nodeAffinity": {required: {"nodeSelectorTerms": list(terms)}}}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "refused"),
+    [
+        pytest.param({}, {"affinity": _near(_TERM)}, "", id="terms for one that had none"),
+        pytest.param({"affinity": _near(_TERM)}, {"affinity": _near(_MORE)}, "", id="narrower"),
+        pytest.param({"nodeSelector": {"a": "b"}}, {"nodeSelector": {"a": "b", "c": "d"}}, "",
+                     id="one more label"),
+        pytest.param({"nodeSelector": {"a": "b"}}, {"nodeSelector": {"a": "x"}}, "only additions",
+                     id="another label"),
+        pytest.param({"affinity": _near(_MORE)}, {"affinity": _near(_TERM)}, "only additions",
+                     id="wider"),
+        pytest.param({"affinity": _near(_TERM)}, {"affinity": _near(_TERM, _MORE)},
+                     "no additions/deletions", id="another term"),
+        pytest.param({}, {"hostname": "other"}, "pod updates may not change", id="something else"),
+    ],
+)  # fmt: skip
+def test_a_pod_at_its_gates_may_be_told_where(before: Any, after: Any, refused: str) -> None:
+    gates = {"schedulingGates": [{"name": "a"}]}
+    old = made.pod(**gates, **before)
+    new = {**old, "spec": {**old["spec"], **after}}
+    found = told(kinds.POD, new, old)
+
+    assert (refused in found[0]) if refused else found == []
+    assert told(kinds.POD, {**old, "spec": {**old["spec"], "schedulingGates": []}}, old) == []
