@@ -90,6 +90,8 @@ class Network:
         self._routed: frozenset[str] = frozenset()
         self._trouble: str | None = "not started"
         self._recovered = False
+        self._apart = False
+        """Some pod's link may not be on the bridge."""
         self._table_listeners: list[Callable[[], None]] = []
         self._health_listeners: list[Callable[[], None]] = []
         self._address_listeners: list[Callable[[addresses.NodeAddresses], None]] = []
@@ -105,6 +107,7 @@ class Network:
         self._links.open()
         self._monitor.start()
         self._watch.start()
+        await self._adopt()
         await self._ensure()
 
     async def run(self) -> None:
@@ -315,8 +318,7 @@ class Network:
         await self._hold_extra(found.uplinks)
         await asyncio.to_thread(self._open_forwarding, found.uplinks)
         await self._mend_table()
-        if not self._recovered:
-            await self._recover()
+        self._recovered = True
         self._tell_addresses(found)
         await self._look_at_others()
 
@@ -350,8 +352,11 @@ class Network:
             self._bridge, settings.pod_cidr, settings.service_cidr, self.gateway
         )
         if not sound:
+            self._apart = True
+        if self._apart:
             for sandbox in self._sandboxes.values():
                 await self._reconnect(sandbox)
+            self._apart = False
 
     async def _hold_extra(self, uplinks: tuple[str, ...]) -> None:
         """Nothing is taken away before it is known which are wanted."""
@@ -421,23 +426,25 @@ class Network:
 
     # --- after a restart of the process ---------------------------------------------------------
 
-    async def _recover(self) -> None:
-        """Adopt the sandboxes of a former process; drop those whose namespace is gone."""
-        records = await asyncio.to_thread(self._read_records)
-        for sandbox in records:
-            if not await asyncio.to_thread(netns.is_pinned, pathlib.Path(sandbox.netns_path)):
-                await self._take_down(sandbox.uid, sandbox.ip)
-                continue
+    async def _adopt(self) -> None:
+        """Take over the sandboxes of a former process; drop those whose namespace is gone.
+
+        Before anything that may fail: trouble of the network must not look like pods without one.
+        """
+        for sandbox in await asyncio.to_thread(self._read_records):
+            if await asyncio.to_thread(netns.is_pinned, pathlib.Path(sandbox.netns_path)):
+                try:
+                    self._pool.reserve(sandbox.ip)
+                except (ipam.InUse, ipam.OutOfRange, ValueError) as error:
+                    log.warning("Dropping the network of %s: %s", sandbox.pod_key, error)
+                else:
+                    self._sandboxes[sandbox.uid] = sandbox
+                    self._pool.advance_past(sandbox.ip)
+                    continue
             try:
-                self._pool.reserve(sandbox.ip)
-            except (ipam.InUse, ipam.OutOfRange, ValueError) as error:
-                log.warning("Dropping the network of %s: %s", sandbox.pod_key, error)
                 await self._take_down(sandbox.uid, sandbox.ip)
-                continue
-            await self._reconnect(sandbox)
-            self._sandboxes[sandbox.uid] = sandbox
-            self._pool.advance_past(sandbox.ip)
-        self._recovered = True
+            except (OSError, NetlinkError) as error:  # the agent sweeps what is left
+                log.warning("Cannot remove the network of %s: %s", sandbox.pod_key, error)
 
     async def _reconnect(self, sandbox: Sandbox) -> None:
         """See to it that the pod's link is on the bridge; a link that is gone is made again."""

@@ -40,7 +40,7 @@ _PATCH = {"Content-Type": "application/merge-patch+json"}
 def slow_registry(lab: labs.Lab, root: Path, images: int) -> Iterator[list[str]]:
     """References of so many images that share one small layer; each takes a second to fetch."""
     config = root / "registry.yml"
-    config.write_text(registries.CONFIG.format(root=root, port=_PORT, auth=""))
+    config.write_text(registries.CONFIG.format(root=root, port=_PORT, more=""))
     command, env = lab.command("docker-registry", "serve", str(config))
     netns = lab.device.netns
     with (root / "registry.log").open("wb") as log:

@@ -40,8 +40,8 @@ class Explained:
     """Of those the ones with a network of their own."""
     records: set[str] = field(default_factory=set)
     """Container ids that some status names as the latest of its container."""
-    running: dict[str, int] = field(default_factory=dict)
-    """Container id → restart count, of what runs."""
+    running: dict[str, str] = field(default_factory=dict)
+    """Container id → pod's uid, of what runs."""
     pulling: bool = False
     """Somebody waits for an image: its download may stand half done."""
 
@@ -61,7 +61,7 @@ def explain(pods: Iterable[labs.Object]) -> Explained:
             if identity:
                 found.records.add(identity)
             if "running" in entry.get("state", {}):
-                found.running[identity] = entry["restartCount"]
+                found.running[identity] = uid
             if entry.get("state", {}).get("waiting", {}).get("reason") in _WAITS:
                 found.pulling = True
     return found
@@ -150,7 +150,7 @@ def _processes(lab: labs.Lab, wanted: Explained) -> Iterator[str]:
     for pid, children in found.items():
         if not children:
             yield f"shim {pid} of no container"
-    pods = {_uid(identity) for identity in wanted.running}
+    pods = set(wanted.running.values())
     if len(found) != len(pods):
         yield f"{len(found)} shims for {len(pods)} running pods"
     for pid in kernel.cgroup_pids(lab.device.cgroup):
@@ -166,7 +166,7 @@ def _cgroups(lab: labs.Lab, wanted: Explained) -> Iterator[str]:
         if name.startswith("pod") and UID.search(name):
             if name.removeprefix("pod") not in wanted.alive:
                 yield f"cgroup {folder}"
-        elif UID.match(name) and name not in wanted.running:
+        elif folder.parent.name.startswith("pod") and name not in wanted.running:
             yield f"cgroup {folder}"
 
 
@@ -241,11 +241,6 @@ def _differ(what: str, there: set[str], wanted: set[str]) -> Iterator[str]:
 
 def _beyond(what: str, there: set[str], wanted: Iterable[str]) -> Iterator[str]:
     yield from (f"{what} of {uid}" for uid in sorted(there - set(wanted)))
-
-
-def _uid(identity: str) -> str:
-    match = UID.match(identity)
-    return match[0] if match else identity
 
 
 def _text(path: str | Path) -> str:
