@@ -11,6 +11,7 @@ Everything is read from the kernel, from files and from containerd; only the pod
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import time
@@ -19,12 +20,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgeorch.net import links
+from edgeorch.wire import image_ref
 from scripts.lablib import kernel
 
 from . import lab as labs
 
 UID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _RUNC_ROOT = Path("/run/containerd/runc/edgeorch")
+_LONGEST_EXEC = 10.0
 _WAITS = ("ErrImagePull", "ImagePullBackOff")
 
 
@@ -44,6 +47,8 @@ class Explained:
     """Container id → pod's uid, of what runs."""
     pulling: bool = False
     """Somebody waits for an image: its download may stand half done."""
+    images: set[str] = field(default_factory=set)
+    """By full name. What was fetched of one may be held as long as a pod names it."""
 
 
 def explain(pods: Iterable[labs.Object]) -> Explained:
@@ -52,6 +57,8 @@ def explain(pods: Iterable[labs.Object]) -> Explained:
         meta, spec, status = pod["metadata"], pod["spec"], pod.get("status", {})
         uid = meta["uid"]
         found.pods[uid] = f"{meta['namespace']}/{meta['name']}"
+        for container in [*spec["containers"], *spec.get("initContainers", [])]:
+            found.images.add(str(image_ref.normalise(container["image"])))
         if status.get("phase") not in ("Succeeded", "Failed"):
             found.alive.add(uid)
             if not spec.get("hostNetwork"):
@@ -107,7 +114,10 @@ def _containerd(lab: labs.Lab, wanted: Explained) -> Iterator[str]:
     active = {row[0] for row in rows if row[-1] != "Committed"}
     yield from _differ("snapshot", active, wanted.records)
     if not wanted.pulling:
-        yield from (f"lease {lease}" for lease in _words(lab, "leases", "list", "-q"))
+        for line in lab.run("ctr", "leases", "list").stdout.splitlines()[1:]:
+            about = re.search(r"lease-about=([^,\s]+)", line)
+            if not about or about[1] not in wanted.images:
+                yield f"lease {line}"
         ingests = lab.run("ctr", "content", "active").stdout.splitlines()[1:]
         yield from (f"ingest {line.split()[0]}" for line in ingests if line.strip())
     bundles = lab.device.containerd_state / "io.containerd.runtime.v2.task/edgeorch"
@@ -214,7 +224,9 @@ def _files(lab: labs.Lab, wanted: Explained) -> Iterator[str]:
     yield from _differ("FIFO folder", _entries(run / "io"), set(wanted.running))
     for identity in _entries(run / "io"):
         for left in (run / "io" / identity).glob("exec-*"):
-            yield f"exec FIFO {left}"
+            with contextlib.suppress(FileNotFoundError):  # it was a probe's
+                if time.time() - left.stat().st_mtime > _LONGEST_EXEC:
+                    yield f"exec FIFO {left}"
     yield from _beyond("files", _entries(data / "pods"), wanted.pods)
     logged = {name.rpartition("_")[2] for name in _entries(lab.device.data / "pods")}
     yield from _beyond("logs", logged, wanted.pods)
