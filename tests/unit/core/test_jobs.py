@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeorch.core import job_pods, jobs
-from edgeorch.lib import json
+from edgeorch.lib import intervals, json
 from edgeorch.model import batch, views
 
 STAMP = "2026-01-01T00:00:00Z"
@@ -133,6 +133,49 @@ def test_converges_and_counts_once(
         assert len(world.successes) >= completions
     else:
         assert world.status["failed"] > 4
+
+
+@settings(max_examples=80)
+@given(
+    st.integers(1, 5),
+    st.integers(1, 4),
+    st.integers(0, 2),
+    st.sampled_from(["TerminatingOrFailed", "Failed"]),
+    st.sampled_from([0.0, 0.3, 0.7]),
+    st.integers(0, 10**6),
+)
+def test_each_index_has_its_own_limit(
+    completions: int, parallelism: int, limit: int, replaces: str, failing: float, seed: int
+) -> None:
+    spec = {
+        "completions": completions,
+        "parallelism": parallelism,
+        "completionMode": "Indexed",
+        "backoffLimit": 2**31 - 1,
+        "backoffLimitPerIndex": limit,
+        "podReplacementPolicy": replaces,
+    }
+    world = World(spec, seed, failing)
+    for _ in range(400):
+        assert world.plan() == world.plan()
+        busy = world.step()
+        active = [pod for pod in world.seen() if pod.active]
+        assert len(active) <= parallelism
+        indexes = [pod.index for pod in active]
+        assert len(indexes) == len(set(indexes))
+        assert all(pod.failures <= limit for pod in active)
+        world.live()
+        if world.job.finished and not busy:
+            break
+    assert world.job.finished
+    done = set(world.successes)
+    completed = intervals.parse(world.status.get("completedIndexes", ""))
+    failed = intervals.parse(world.status.get("failedIndexes", ""))
+    assert set(completed) <= done
+    assert not set(completed) & set(failed)
+    assert len(world.successes) == len(done)
+    assert {*completed, *failed} == set(range(completions))
+    assert (world.job.finished == "Complete") is (not failed)
 
 
 def pod(name: str, phase: str, code: int = 0) -> job_pods.JobPod:
