@@ -188,6 +188,9 @@ class Pump:
         self._write_record(stream)
         if former is not None:
             source.forget(former)
+        elif source.is_spent:
+            source.empty()
+            self._write_record(stream)
 
     def _write_record(self, stream: _Stream) -> None:
         if self._record is not None:

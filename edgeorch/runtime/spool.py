@@ -22,7 +22,9 @@ from pathlib import Path
 
 CHUNK = 64 * 1024
 """Bytes taken of one stream in one turn."""
-_RENEW_AT = 1024 * 1024
+_EMPTY_AT = 16 * 1024
+"""Size from which a spool of which nothing is needed any more is emptied: it is memory."""
+_RENEW_AT = 256 * 1024
 """Size at which a spool is begun anew with what is still needed of it."""
 _RECORD = struct.Struct("<6Q")
 _SPLICE_F_NONBLOCK = 2
@@ -67,6 +69,15 @@ class Spool:
     def wrote(self, rest: int) -> None:
         """All that was taken stands in the log but the last `rest` bytes."""
         self.done = max(self.done, self._size - rest)
+
+    @property
+    def is_spent(self) -> bool:
+        return self.done == self._size and self._size > _EMPTY_AT
+
+    def empty(self) -> None:
+        """Once the record says that all of it stands in the log; it is to be told the new place."""
+        os.ftruncate(self._fd, 0)
+        self._size = self.done = 0
 
     @property
     def is_big(self) -> bool:
