@@ -26,10 +26,10 @@ def give(folder: pathlib.Path, group: int, policy: str = "") -> None:
         if policy == ON_ROOT_MISMATCH and _is_given(os.fstat(root), group):
             return
         # The root goes last: until it has, everything is done again after a crash.
-        for _, directories, files, descriptor in os.fwalk(".", topdown=True, dir_fd=root):
-            directories[:] = [each for each in directories if not _is_mounted(descriptor, each)]
-            for name in (*files, *directories):
-                _give(descriptor, name, group)
+        below = ["."]
+        while below:
+            path = below.pop()
+            below += [f"{path}/{name}" for name in _give_within(root, path, group)]
         _change(root, group)
     finally:
         os.close(root)
@@ -40,25 +40,40 @@ def _is_given(found: os.stat_result, group: int) -> bool:
     return found.st_gid == group and found.st_mode & wanted == wanted
 
 
-def _is_mounted(parent: int, name: str) -> bool:
-    """Whether the directory is another mount."""
-    try:
-        os.close(linux.open_beneath(parent, name, os.O_PATH, here=True))
-    except OSError as error:
-        return error.errno == errno.EXDEV
-    return False
+def _give_within(root: int, path: str, group: int) -> list[str]:
+    """Of what lies in the folder at `path`, the folders."""
+    with contextlib.ExitStack() as stack:
+        held = _held(stack, root, path, os.O_RDONLY | os.O_DIRECTORY)
+        if held is None:
+            return []
+        return [name for name in os.listdir(held) if _give(held, name, group)]
 
 
-def _give(parent: int, name: str, group: int) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        held = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-        try:
-            if stat.S_ISLNK(os.fstat(held).st_mode):
+def _give(parent: int, name: str, group: int) -> bool:
+    """Whether it is a folder, to go on in."""
+    with contextlib.ExitStack() as stack:
+        held = _held(stack, parent, name, os.O_PATH | os.O_NOFOLLOW)
+        if held is None:
+            return False
+        mode = os.fstat(held).st_mode
+        if stat.S_ISLNK(mode):
+            with contextlib.suppress(FileNotFoundError):
                 os.chown(name, -1, group, dir_fd=parent, follow_symlinks=False)
-            else:
-                _change(held, group)
-        finally:
-            os.close(held)
+        else:
+            _change(held, group)
+        return stat.S_ISDIR(mode)
+
+
+def _held(stack: contextlib.ExitStack, root: int, path: str, flags: int) -> int | None:
+    """None for another mount, and for what is gone or was put in the way meanwhile."""
+    try:
+        found = linux.open_beneath(root, path, flags, here=True)
+    except OSError as error:
+        if error.errno in (errno.EXDEV, errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return None
+        raise
+    stack.callback(os.close, found)
+    return found
 
 
 def _change(descriptor: int, group: int) -> None:

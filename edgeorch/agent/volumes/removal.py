@@ -2,7 +2,7 @@
 
 A volume may hold links to anywhere and, where containers may mount, mounts of anything. Neither is
 followed: every step goes down by descriptor, and the kernel refuses those that would cross a mount
-(openat2(2), RESOLVE_NO_XDEV; Linux 5.6).
+(openat2(2), RESOLVE_NO_XDEV; Linux 5.6). However deep they lie, few directories are held open.
 """
 
 from __future__ import annotations
@@ -10,9 +10,13 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import secrets
 import stat
 
 from edgeorch.agent import linux
+
+_DEEPEST = 64
+"""Directories held open, one in the other; what lies deeper is moved to the top first."""
 
 
 def remove_with_mounts(folder: pathlib.Path) -> None:
@@ -37,15 +41,41 @@ def remove_tree(folder: pathlib.Path) -> None:
 
 
 def _remove(parent: int, name: str) -> None:
-    found = os.stat(name, dir_fd=parent, follow_symlinks=False)
-    if not stat.S_ISDIR(found.st_mode):
+    if not _is_directory(parent, name):
         os.unlink(name, dir_fd=parent)
         return
-    inner = linux.open_beneath(parent, name, os.O_RDONLY | os.O_DIRECTORY, here=True)
+    inner = _opened(parent, name)
     try:
-        for entry in os.listdir(inner):
-            with contextlib.suppress(FileNotFoundError):
-                _remove(inner, entry)
+        # Again for what was moved here from the depths.
+        while entries := os.listdir(inner):
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):
+                    _descend(inner, entry, inner, 1)
     finally:
         os.close(inner)
     os.rmdir(name, dir_fd=parent)
+
+
+def _descend(parent: int, name: str, top: int, depth: int) -> None:
+    if not _is_directory(parent, name):
+        os.unlink(name, dir_fd=parent)
+        return
+    if depth == _DEEPEST:
+        os.rename(name, f".{secrets.token_hex(8)}", src_dir_fd=parent, dst_dir_fd=top)
+        return
+    inner = _opened(parent, name)
+    try:
+        for entry in os.listdir(inner):
+            with contextlib.suppress(FileNotFoundError):
+                _descend(inner, entry, top, depth + 1)
+    finally:
+        os.close(inner)
+    os.rmdir(name, dir_fd=parent)
+
+
+def _is_directory(parent: int, name: str) -> bool:
+    return stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
+
+
+def _opened(parent: int, name: str) -> int:
+    return linux.open_beneath(parent, name, os.O_RDONLY | os.O_DIRECTORY, here=True)

@@ -314,6 +314,24 @@ def test_removing_follows_neither_links_nor_mounts(tmp_path: pathlib.Path) -> No
             linux.unmount(point)
 
 
+def test_no_depth_is_too_deep(tmp_path: pathlib.Path) -> None:
+    """A container may put more directories into each other than a process may hold open."""
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    inner = os.open(volume, os.O_PATH)
+    for _ in range(1500):
+        os.mkdir("d", 0o700, dir_fd=inner)
+        above, inner = inner, os.open("d", os.O_PATH, dir_fd=inner)
+        os.close(above)
+    ownership.give(volume, 4321)
+    deepest = os.stat(f"/proc/self/fd/{inner}")
+    os.close(inner)
+    assert (deepest.st_gid, deepest.st_mode & 0o2070) == (4321, 0o2070)
+    (volume / "d" / "file").touch()
+    removal.remove_tree(volume)
+    assert not volume.exists()
+
+
 def test_a_group_is_given_all_but_what_links_and_mounts_lead_to(tmp_path: pathlib.Path) -> None:
     other = tmp_path / "other"
     other.mkdir(mode=0o700)
@@ -353,7 +371,7 @@ async def test_directories_of_volumes_are_named_by_what_is_theirs(tmp_path: path
     await held.make("pvc-1_ns_data")
     folder = tmp_path / "storage" / "pvc-1_ns_data"
     assert folder.stat().st_mode & 0o777 == 0o777
-    assert (tmp_path / "storage").stat().st_mode & 0o777 == 0o711
+    assert (tmp_path / "storage").stat().st_mode & 0o777 == 0o700
     (folder / "f").touch()
     await held.make("pvc-1_ns_data")
     assert (folder / "f").exists()
