@@ -57,7 +57,9 @@ class Sandboxes:
         folder = self._settings.sandboxes_dir
         folder.mkdir(parents=True, exist_ok=True)
         if folder not in linux.mount_points(folder):
-            linux.mount_tmpfs(folder, "mode=0711,size=25%")
+            linux.mount_tmpfs(folder, "size=25%")
+        # Secrets and tokens lie below, in files that any user of a container may read.
+        folder.chmod(0o700)
         linux.share(folder)
         self._prepare_groups()
 

@@ -10,9 +10,9 @@ import pathlib
 
 from edgeorch.agent.volumes import removal
 
-_ROOT_MODE = 0o711
+_ROOT_MODE = 0o700
 _MODE = 0o777
-"""Whoever the containers run as writes there; others do not get past the root's mode."""
+"""Whoever the containers run as writes there; the host's users do not get past the root."""
 
 
 class VolumeFolders:
