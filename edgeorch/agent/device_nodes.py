@@ -79,6 +79,7 @@ def look(path: str | os.PathLike[str], access: str = "rw") -> oci_spec.Device | 
 
 def _usb(wanted: str, dev: pathlib.Path, sys: pathlib.Path) -> Iterator[devices.Unit]:
     vendor, product, serial = (*wanted.split(":", 2), "")[:3]
+    seen: set[str] = set()
     for folder in _folders(sys / "bus/usb/devices"):
         found = [_text(folder / name) for name in ("idVendor", "idProduct", "serial")]
         same = [each.lower() for each in found[:2]] == [vendor.lower(), product.lower()]
@@ -87,8 +88,11 @@ def _usb(wanted: str, dev: pathlib.Path, sys: pathlib.Path) -> Iterator[devices.
         nodes = [str(dev / name) for name in _names(folder.resolve())]
         there = tuple(node for node in nodes if look(node) is not None)
         if there:
-            # Where it is plugged in tells two of a kind apart when they have no serial number.
-            yield devices.Unit(f"usb:{wanted.lower()}:{found[2] or folder.name}", there)
+            # Where it is plugged in tells two of a kind apart when they have no serial number, or
+            # both the same one, as cheap ones do.
+            own = found[2] if found[2] and found[2] not in seen else folder.name
+            seen.add(own)
+            yield devices.Unit(f"usb:{wanted.lower()}:{own}", there)
 
 
 def _names(folder: pathlib.Path) -> list[str]:

@@ -112,7 +112,10 @@ class Devices:
         for name, ids in given.items():
             selector = self._selectors[name]
             units = {unit.id: unit for unit in self._inventory.get(name, [])}
-            here = [units[id_] for id_ in ids if id_ in units]
+            gone = [id_ for id_ in ids if id_ not in units]
+            if gone:
+                raise DeviceError(f"{admission.DEVICES}{name}: {', '.join(gone)} is gone")
+            here = [units[id_] for id_ in ids]
             for source, target in devices.places(selector, here):
                 node = device_nodes.look(source, selector.permissions)
                 if node is None:

@@ -23,7 +23,10 @@ def read(root: pathlib.Path, path: str) -> str | None:
             return None
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(f"{path} is not a file")
-        return os.read(fd, LIMIT).decode("utf-8", "replace")
+        text = os.read(fd, LIMIT + 1)
+        if len(text) > LIMIT:
+            raise OSError(f"{path} is larger than {LIMIT} bytes")
+        return text.decode("utf-8", "replace")
 
 
 def _opened(stack: contextlib.ExitStack, name: str, folder: int | None, flags: int) -> int:

@@ -105,6 +105,12 @@ def test_one_of_a_kind_by_its_serial_number(sys: pathlib.Path) -> None:
     assert one(Selector(usb=("0403:6001:A2",)), sys) == []
 
 
+def test_twins_with_one_serial_number_are_two(sys: pathlib.Path) -> None:
+    (sys / "bus/usb/devices/1-1.2/serial").write_text("A1\n")
+    found = one(Selector(usb=("0403:6001",)), sys)
+    assert [unit.id for unit in found] == ["usb:0403:6001:A1", "usb:0403:6001:1-1.2"]
+
+
 def test_folders_that_are_not_there_are_waited_for(tmp_path: pathlib.Path) -> None:
     selectors = {"gps": Selector((f"{tmp_path}/serial/by-id/usb-*",))}
     assert device_nodes.watched(selectors) == {tmp_path}
@@ -132,6 +138,8 @@ def test_what_is_given_stays_given_while_the_pod_lives(tmp_path: pathlib.Path) -
     assert keeper.give(one, one.spec.containers[0]) == {"gps": [gps]}
     (node,) = keeper.nodes({"gps": [gps]})
     assert (node.path, node.major, node.minor, node.access) == ("/dev/gps", 1, 3, "rw")
+    with pytest.raises(giving.DeviceError, match="/dev/unplugged is gone"):
+        keeper.nodes({"gps": ["/dev/unplugged"]})
     with pytest.raises(giving.DeviceError, match="1 asked for, 0 of 1 free"):
         keeper.give(two, two.spec.containers[0])
     # The container starts again.

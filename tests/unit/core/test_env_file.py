@@ -70,10 +70,11 @@ def test_no_link_leads_out_of_the_volume(tmp_path: pathlib.Path) -> None:
     (root / "link").symlink_to(tmp_path / "secret")
     (root / "out").symlink_to(tmp_path)
     os.mkfifo(root / "pipe")
+    (root / "big").write_text("A" * (env_files.LIMIT + 1))
 
     assert env_files.read(root, "d/f") == "A=1"
     assert env_files.read(root, "d/no") is None
-    for path in ("link", "out/secret", "pipe", "d"):
+    for path in ("link", "out/secret", "pipe", "d", "big"):
         with pytest.raises(OSError, match=r"."):
             env_files.read(root, path)
 
