@@ -133,6 +133,8 @@ class Executor:
             shop.voice.pod(self.pod, "Normal", "SandboxChanged", told)
         self._memory.torn_down = False
         self._memory.sandbox = await shop.sandboxes.ensure(self.pod, self._memory.token)
+        for told in await shop.sandboxes.dns_limits(self.pod):
+            shop.voice.pod(self.pod, "Warning", "DNSConfigForming", told)
 
     async def _restart_all(self, action: actions.RestartAll) -> None:
         shop, before = self._shop, self._memory.sandbox

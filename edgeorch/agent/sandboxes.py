@@ -173,20 +173,25 @@ class Sandboxes:
         except pod_files.HostnameError as error:
             raise OSError(str(error)) from error
         (folder / "hostname").write_text(f"{name}\n")
-        (folder / "resolv.conf").write_text(self._resolv_conf(pod))
+        (folder / "resolv.conf").write_text(pod_files.resolv_conf(self._resolver(pod)))
         limits = cgroups.pod_limits(pod.spec, self._settings.pids_limit)
         self._groups.make(self._cgroup(pod), limits)
         self._groups.balance(cgroups.tier_path(self._settings.cgroup_root, qos.BURSTABLE))
 
-    def _resolv_conf(self, pod: views.Pod) -> str:
+    async def dns_limits(self, pod: views.Pod) -> list[str]:
+        """What of the pod's own DNS settings had to be left out, as events say it."""
+        if pod.spec.dns_config is None:
+            return []
+        return pod_files.limited(await asyncio.to_thread(self._resolver, pod))[1]
+
+    def _resolver(self, pod: views.Pod) -> pod_files.Resolver:
         host = pod_files.Resolver()
         for path in _RESOLV_CONF:
             with contextlib.suppress(OSError):
                 host = pod_files.parse_resolv_conf(path.read_text(errors="replace"))
                 break
         settings = self._settings
-        found = pod_files.resolver(pod, host, settings.dns_address, settings.cluster_domain)
-        return pod_files.resolv_conf(found)
+        return pod_files.resolver(pod, host, settings.dns_address, settings.cluster_domain)
 
     def _complete(self, pod: views.Pod, ip: str, token: str) -> int:
         """The pid of the sandbox's first process, 0 without one."""

@@ -23,6 +23,7 @@ _MAX_NODENAME = 64
 """What uname(2) has room for."""
 MAX_NAMESERVERS = 3
 MAX_SEARCHES = 32
+_MAX_SEARCH_TEXT = 2048
 
 
 class HostnameError(Exception):
@@ -141,11 +142,31 @@ def _with_config(base: Resolver, config: views.PodDnsConfig | None) -> Resolver:
     )
 
 
+def limited(found: Resolver) -> tuple[Resolver, list[str]]:
+    """What of it a resolver takes, and what the events say of the rest (the kubelet's words)."""
+    servers, searches = found.nameservers[:MAX_NAMESERVERS], found.searches[:MAX_SEARCHES]
+    while len(" ".join(searches)) > _MAX_SEARCH_TEXT:
+        searches = searches[:-1]
+    told = []
+    if searches != found.searches:
+        told.append(
+            "Search Line limits were exceeded, some search paths have been omitted, the applied "
+            f"search line is: {' '.join(searches)}"
+        )
+    if servers != found.nameservers:
+        told.append(
+            "Nameserver limits were exceeded, some nameservers have been omitted, the applied "
+            f"nameserver line is: {' '.join(servers)}"
+        )
+    return Resolver(servers, searches, found.options), told
+
+
 def resolv_conf(found: Resolver) -> str:
+    found, _ = limited(found)
     lines = []
     if found.searches:
-        lines.append("search " + " ".join(found.searches[:MAX_SEARCHES]))
-    lines += [f"nameserver {server}" for server in found.nameservers[:MAX_NAMESERVERS]]
+        lines.append("search " + " ".join(found.searches))
+    lines += [f"nameserver {server}" for server in found.nameservers]
     if found.options:
         lines.append("options " + " ".join(found.options))
     return "".join(f"{line}\n" for line in lines)

@@ -202,6 +202,24 @@ def test_kernel_parameters_and_names_of_a_pod(lab: labs.Lab) -> None:
     assert facts(lab, pod)["main"]["hostname"] == "a.example.com"
 
 
+def test_the_hosts_own_namespaces(lab: labs.Lab) -> None:
+    script = 'for n in pid ipc net uts; do echo "$n: $(readlink /proc/self/ns/$n)"; done'
+    kinds = ("pid", "ipc", "net", "uts")
+    pod = manifests.pod(
+        "host",
+        manifests.container(script),
+        restartPolicy="Never",
+        hostPID=True,
+        hostIPC=True,
+        hostNetwork=True,
+    )
+    host = lab.run("sh", "-c", script).stdout.split()[1::2]
+    assert facts(lab, pod)["main"] == dict(zip(kinds, host, strict=True))
+    pod = manifests.pod("own", manifests.container(script), restartPolicy="Never")
+    own = facts(lab, pod)["main"]
+    assert all(own[kind] != here for kind, here in zip(kinds, host, strict=True))
+
+
 CHILD = "sleep 4711"
 
 

@@ -57,3 +57,18 @@ def test_a_name_that_the_kernel_has_no_room_for_is_refused() -> None:
         f"failed to construct FQDN from pod hostname and cluster domain, FQDN {full} is too long "
         "(64 characters is the max, 68 characters requested)"
     )
+
+
+def test_more_than_a_resolver_takes_is_left_out_and_told() -> None:
+    searches = tuple(f"{number:02}.{'x' * 60}.example" for number in range(40))
+    servers = tuple(f"192.0.2.{number}" for number in range(1, 6))
+    found, told = pod_files.limited(pod_files.Resolver(servers, searches, ("ndots:2",)))
+    assert found.nameservers == servers[:3]
+    assert found.searches == searches[:28]
+    assert len(" ".join(found.searches)) <= 2048
+    assert told[0].startswith("Search Line limits were exceeded, some search paths have been omit")
+    assert told[1] == (
+        "Nameserver limits were exceeded, some nameservers have been omitted, the applied "
+        "nameserver line is: 192.0.2.1 192.0.2.2 192.0.2.3"
+    )
+    assert pod_files.limited(found) == (found, [])
