@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 PROCESS_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/Process"
 OUTPUT_LIMIT = 10 * 1024  # what the kubelet keeps of a probe's output
 READ_SIZE = 32 * 1024
+FORMER_SECONDS = 2.0
 EOF_GRACE = 1.0  # seconds that output may come after the process ended (its children hold the pipe)
 
 
@@ -142,6 +144,29 @@ class Execs:
             closing = self._own(process.close(), f"close {exec_id}")
             self._own(self._delete(closing, container_id, exec_id), f"delete {exec_id}")
             await asyncio.shield(closing)
+
+    async def end_former(self) -> None:
+        """End what a former process of ours ran in containers: nobody hears or feeds it any more.
+
+        Before the first of our own.
+        """
+        for container_id in await asyncio.to_thread(self._fifos.container_ids):
+            for exec_id in await asyncio.to_thread(self._fifos.exec_ids, container_id):
+                await self._end_former(container_id, exec_id)
+                await asyncio.to_thread(self._fifos.remove, container_id, exec_id)
+
+    async def _end_former(self, container_id: str, exec_id: str) -> None:
+        services = self._client.services
+        with contextlib.suppress(errors.ContainerdError):
+            kill = tasks_pb2.KillRequest(
+                container_id=container_id, exec_id=exec_id, signal=signal.SIGKILL
+            )
+            await self._client.call(services.tasks.Kill, kill)
+            wait = tasks_pb2.WaitRequest(container_id=container_id, exec_id=exec_id)
+            await self._client.call(services.tasks.Wait, wait, deadline=FORMER_SECONDS)
+        with contextlib.suppress(errors.ContainerdError):
+            delete = tasks_pb2.DeleteProcessRequest(container_id=container_id, exec_id=exec_id)
+            await self._client.call(services.tasks.DeleteProcess, delete)
 
     def _own(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)

@@ -74,6 +74,11 @@ class StdioDir:
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(self.folder(container_id, exec_id))
 
+    def exec_ids(self, container_id: str) -> list[str]:
+        """Of a container, those whose folder is there."""
+        found = sorted((self._root / container_id).glob("exec-*"))
+        return [folder.name.removeprefix("exec-") for folder in found]
+
     def container_ids(self) -> list[str]:
         """Containers that have a folder, with or without a record in containerd."""
         try:

@@ -126,3 +126,13 @@ async def test_streams_are_read_as_they_come(commands: execs.Execs) -> None:
         await process.close_stdin()
         assert [data async for data in stdout] == []
         assert await process.wait() == 0
+
+
+async def test_what_a_former_process_ran_is_ended(commands: execs.Execs, runtime: Runtime) -> None:
+    """Its owner died; the next one finds it by its FIFOs."""
+    former = execs.Execs(runtime.client, runtime.containers, runtime.stdio)
+    async with former.open("host", sh("exec sleep 1000")):
+        await commands.end_former()
+        assert runtime.stdio.exec_ids("host") == []
+        listed = await commands.run("host", sh("cat /proc/[0-9]*/comm"), limit=10)
+        assert listed.output.split().count(b"sleep") == 1  # the container's own
