@@ -6,6 +6,7 @@ cannot run; a warning is something that works less well. Nothing is changed on t
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import pathlib
 import re
@@ -18,8 +19,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edgeorch import config as configuration
-from edgeorch.core import packet_filters
+from edgeorch.core import ipam, packet_filters
+from edgeorch.dns import server
 from edgeorch.lib import cgroupfs, json
+from edgeorch.net import clashes
 
 OK, WARNING, FAILURE = "ok", "warning", "failure"
 
@@ -261,6 +264,41 @@ def _listening(address: str, port: int) -> bool:
     return False
 
 
+def _ranges(config: configuration.Config) -> Finding:
+    """As the network finds out at start: an interface or a route of somebody else in our place."""
+    chosen, name = config.network, "addresses"
+    if clashes.is_foreign(clashes.INTERFACES / chosen.bridge):
+        return Finding(
+            name, FAILURE, f"interface {chosen.bridge} exists and is not edgeorch's",
+            f"choose another name with network.bridge, or ip link delete {chosen.bridge}",
+        )  # fmt: skip
+    routes = clashes.ROUTES.read_text() if clashes.ROUTES.exists() else ""
+    for key, cidr in (("pod_cidr", chosen.pod_cidr), ("service_cidr", chosen.service_cidr)):
+        if route := clashes.overlap(routes, cidr, chosen.bridge):
+            return Finding(
+                name, FAILURE, f"network.{key} {cidr} overlaps the route {route}",
+                f"choose another range for network.{key}",
+            )  # fmt: skip
+    return Finding(
+        name, OK, f"{chosen.bridge}, {chosen.pod_cidr} and {chosen.service_cidr} are free"
+    )
+
+
+def _dns(config: configuration.Config) -> Finding:
+    gateway, name = ipam.gateway(ipaddress.ip_network(config.network.pod_cidr)), "DNS port"
+    try:
+        for each in server.open_sockets(gateway, 53):
+            each.close()
+    except PermissionError:
+        return Finding(name, WARNING, "cannot look: not running as root", "run it with sudo")
+    except OSError as error:
+        if _accepts(config.api_socket):
+            return Finding(name, OK, "in use by edgeorch, which runs")
+        what, _, fix = server.why_not(error, gateway, 53).partition(": another ")
+        return Finding(name, FAILURE, what, f"another {fix}" if fix else "")
+    return Finding(name, OK, f"{gateway}:53 is free")
+
+
 def _seccomp(_: configuration.Config) -> Finding:
     # Of the kernel's filter mode, which all profiles need (seccomp(2)).
     if pathlib.Path("/proc/sys/kernel/seccomp/actions_avail").exists():
@@ -294,7 +332,9 @@ def _forwarding(config: configuration.Config) -> Finding:
     except (OSError, subprocess.SubprocessError) as error:
         return Finding(name, WARNING, f"cannot look at other packet filters: {error}")
     ruleset = json.decode(listed.stdout)["nftables"]
-    told = packet_filters.blocked(ruleset, config.network.bridge, "edgeorch")
+    told = packet_filters.blocked(
+        ruleset, config.network.bridge, "edgeorch", config.network.pod_cidr
+    )
     if not told:
         return Finding(name, OK, "no other packet filter stops pods")
     parts = [text.partition(": ") for text in told]
@@ -304,5 +344,6 @@ def _forwarding(config: configuration.Config) -> Finding:
 
 CHECKS: tuple[Check, ...] = (
     _root, _python, _kernel, _cgroups, _overlay, _bridge, _nft, _containerd, _runc, _openssl,
-    _sqlite, _disk, _ports, _seccomp, _forwarding,
+    _sqlite, _disk, _ports, _ranges, _dns,
+    _seccomp, _forwarding,
 )  # fmt: skip

@@ -26,6 +26,10 @@ ENDPOINTS_MANAGED_BY, ENDPOINTS_CONTROLLER = (
 HEADLESS = "service.kubernetes.io/headless"
 SKIP_MIRROR = "endpointslice.kubernetes.io/skip-mirror"
 _LEADER = "control-plane.alpha.kubernetes.io/leader"
+_NOT_MIRRORED = (
+    "endpoints.kubernetes.io/last-change-trigger-time",
+    "kubectl.kubernetes.io/last-applied-configuration",
+)
 _RESERVED = (SERVICE_NAME, MANAGED_BY, ENDPOINTS_MANAGED_BY, HEADLESS, SKIP_MIRROR)
 
 
@@ -87,10 +91,16 @@ def _shape(found: Object) -> tuple[str, bytes]:
 
 
 def _merged(old: Object, new: Object) -> Object:
-    """`old` with the contents of `new`; name, version and foreign annotations stay."""
+    """`old` with the contents of `new`; name, version and foreign annotations stay.
+
+    What mirrors hand-written Endpoints has their annotations and no others.
+    """
     meta = {**old["metadata"]}
     for name in ("labels", "ownerReferences"):
         meta[name] = new["metadata"][name]
+    if meta["labels"][MANAGED_BY] == MIRROR:
+        meta.pop("annotations", None)
+        meta |= {k: v for k, v in new["metadata"].items() if k == "annotations"}
     contents = {name: new[name] for name in ("addressType", "endpoints", "ports")}
     return {**old, "metadata": meta, **contents}
 
@@ -286,6 +296,9 @@ def mirror(found: Object) -> list[Object]:
     meta = found["metadata"]
     labels = {k: v for k, v in (meta.get("labels") or {}).items() if k not in _RESERVED}
     labels |= {SERVICE_NAME: meta["name"], MANAGED_BY: MIRROR}
+    annotations = {
+        k: v for k, v in (meta.get("annotations") or {}).items() if k not in _NOT_MIRRORED
+    }
     reference = claims.reference({"apiVersion": "v1", "kind": "Endpoints", "metadata": meta})
     slices = []
     for subset in found.get("subsets") or []:
@@ -299,6 +312,8 @@ def mirror(found: Object) -> list[Object]:
                 "labels": labels,
                 "ownerReferences": [reference],
             }
+            if annotations:
+                made["annotations"] = annotations
             slices.append(
                 {
                     "apiVersion": "discovery.k8s.io/v1",

@@ -9,7 +9,9 @@ Works on what `nft -j list ruleset` says (libnftables-json(5)); also sees iptabl
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 Entry = Mapping[str, Any]
@@ -22,8 +24,9 @@ _LOSS = {
 }
 
 
-def blocked(ruleset: Iterable[Entry], bridge: str, own_table: str) -> list[str]:
+def blocked(ruleset: Iterable[Entry], bridge: str, own_table: str, pod_cidr: str = "") -> list[str]:
     """For each chain that stops pods: its place, what is lost, and after a colon the fix."""
+    pods = _Pods(bridge, pod_cidr)
     entries = list(ruleset)
     found = []
     for entry in entries:
@@ -33,7 +36,7 @@ def blocked(ruleset: Iterable[Entry], bridge: str, own_table: str) -> list[str]:
         if chain["family"] not in ("ip", "inet"):
             continue
         table = _Rules(entries, (chain["family"], chain["table"]))
-        if table.ends_in_refusal(chain) and not table.lets_through(chain["name"], bridge):
+        if table.ends_in_refusal(chain) and not table.lets_through(chain["name"], pods):
             found.append(_told(table, chain, bridge))
     return found
 
@@ -63,32 +66,80 @@ class _Rules:
         rules = self._by_chain[chain["name"]]
         return bool(rules) and _is_plain_refusal(rules[-1])
 
-    def lets_through(self, start: str, bridge: str) -> bool:
-        """Some rule on the way accepts what comes from the bridge, or leads it elsewhere."""
-        seen, waiting = {start}, [start]
+    def lets_through(self, start: str, pods: _Pods) -> bool:
+        """Some rule on the way accepts what comes from pods or whatever comes, or leads pods'
+        packets elsewhere."""
+        seen, waiting = {(start, True)}, [(start, True)]
         while waiting:
-            for expr in self._by_chain.get(waiting.pop(), ()):
-                decides = any("accept" in part for part in expr)
-                targets = [
-                    part[word]["target"] for part in expr for word in _GOES_ON if word in part
-                ]
-                if (decides or targets) and any(_names(part, bridge) for part in expr):
+            # Always: every packet comes through this chain, not only some.
+            name, always = waiting.pop()
+            for expr in self._by_chain.get(name, ()):
+                if _opens(expr, pods) or (always and _is_plain(expr, ("accept",))):
                     return True
-                fresh = [target for target in targets if target not in seen]
-                seen.update(fresh)
+                plain = always and _is_plain(expr, _GOES_ON)
+                fresh = {(target, plain) for target in _targets(expr)} - seen
+                seen |= fresh
                 waiting += fresh
         return False
 
 
+@dataclass(frozen=True, slots=True)
+class _Pods:
+    """How rules of others name pods: by the bridge, or by their range."""
+
+    bridge: str
+    cidr: str = ""
+
+    def are_meant(self, value: Any) -> bool:
+        """`value`: the right side of a match, or one element of a set."""
+        if isinstance(value, Mapping) and "set" in value:
+            return any(self.are_meant(each) for each in value["set"])
+        if isinstance(value, Mapping) and "prefix" in value:
+            prefix = value["prefix"]
+            return self._in_range(f"{prefix['addr']}/{prefix['len']}")
+        return bool(value == self.bridge)
+
+    def _in_range(self, text: str) -> bool:
+        if not self.cidr:
+            return False
+        pods, named = ipaddress.ip_network(self.cidr), ipaddress.ip_network(text, strict=False)
+        return pods.version == named.version and pods.subnet_of(named)  # type: ignore[arg-type]
+
+
+def _opens(expr: list[Entry], pods: _Pods) -> bool:
+    if any("vmap" in part for part in expr):
+        return any(pods.are_meant(key) for part in expr for key in _verdict_keys(part))
+    if not any("accept" in part for part in expr) and not _targets(expr):
+        return False
+    return any(pods.are_meant(right) for right in _compared(expr))
+
+
+def _targets(expr: list[Entry]) -> list[str]:
+    """The chains that a rule leads to."""
+    return [part[word]["target"] for part in expr for word in _GOES_ON if word in part]
+
+
+def _compared(expr: list[Entry]) -> list[Any]:
+    matches = (part["match"] for part in expr if "match" in part)
+    return [match.get("right") for match in matches if match.get("op") == "=="]
+
+
+def _verdict_keys(part: Entry) -> list[Any]:
+    """The keys of a verdict map that are not stopped there."""
+    data = (part.get("vmap") or {}).get("data")
+    listed = data.get("set", ()) if isinstance(data, Mapping) else ()
+    return [key for key, verdict in listed if not any(word in verdict for word in _STOPS)]
+
+
 def _is_plain_refusal(expr: list[Entry]) -> bool:
-    """Drops or rejects whatever comes: no condition before the verdict."""
+    """Drops or rejects whatever comes."""
+    return _is_plain(expr, _STOPS)
+
+
+def _is_plain(expr: list[Entry], verdicts: tuple[str, ...]) -> bool:
+    """One of the verdicts, and no condition before it."""
     words = [next(iter(part)) for part in expr]
-    return bool(words) and words[-1] in _STOPS and all(word == "counter" for word in words[:-1])
-
-
-def _names(part: Entry, bridge: str) -> bool:
-    match = part.get("match") or {}
-    return match.get("right") == bridge and match.get("op") == "=="
+    return bool(words) and words[-1] in verdicts and all(word == "counter" for word in words[:-1])
 
 
 def _told(table: _Rules, chain: Entry, bridge: str) -> str:

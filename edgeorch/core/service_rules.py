@@ -129,9 +129,12 @@ class Existing:
 
 
 def usable(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
-    """The ready ones, else those that still serve while they terminate."""
+    """The ready ones, else those that still serve while they terminate.
+
+    Who terminates is ready only where readiness does not count (publishNotReadyAddresses).
+    """
     found = tuple(endpoints)
-    ready = tuple(e for e in found if e.ready and not e.terminating)
+    ready = tuple(e for e in found if e.ready)
     return ready or tuple(e for e in found if e.serving and e.terminating)
 
 

@@ -98,14 +98,7 @@ class Server:
                 await self._serve(udp, tcp)
 
     def _fail(self, error: OSError) -> None:
-        where = f"{self._settings.address}:{self._settings.port}"
-        told = f"cannot listen on {where}: {error.strerror or error}"
-        if error.errno == errno.EADDRINUSE:
-            told += (
-                ": another DNS server listens on all addresses; bind it to its own "
-                '(dnsmasq: "bind-dynamic" and "except-interface"; unbound, bind: list the '
-                "addresses) or stop it"
-            )
+        told = why_not(error, self._settings.address, self._settings.port)
         if told != self._trouble:
             log.error("DNS: %s", told)
         self._trouble = told
@@ -255,6 +248,18 @@ async def _await_settled(settled: asyncio.Event | None) -> None:
             await settled.wait()
     except TimeoutError:
         log.warning("Answering queries before endpoints are known again")
+
+
+def why_not(error: OSError, address: str, port: int) -> str:
+    """Why it cannot listen, and what to do about it where that is known."""
+    told = f"cannot listen on {address}:{port}: {error.strerror or error}"
+    if error.errno == errno.EADDRINUSE:
+        told += (
+            ": another DNS server listens on all addresses; bind it to its own "
+            '(dnsmasq: "bind-dynamic" and "except-interface"; unbound, bind: list the '
+            "addresses) or stop it"
+        )
+    return told
 
 
 def open_sockets(address: str, port: int) -> tuple[socket.socket, socket.socket]:

@@ -330,7 +330,9 @@ class Network:
             log.info("Cannot look at other packet filters: %s", error)
             return
         settings = self._settings
-        told = tuple(packet_filters.blocked(ruleset, settings.bridge, settings.table))
+        told = tuple(
+            packet_filters.blocked(ruleset, settings.bridge, settings.table, settings.pod_cidr)
+        )
         for text in told:
             if text not in self._blocked:
                 log.error("Another packet filter: %s", text)

@@ -2,11 +2,14 @@
 
 A Service leads by a hand-made EndpointSlice to one pod, so that what is timed is the way from the
 answered API request to the kernel's new rules: the slice says "not ready", and the first connection
-that is refused ends the clock. DNS is asked from a pod's namespace, through the kernel's rules.
+that is refused ends the clock. A pod with a readiness gate shows the whole way: the gate's
+condition turns false, and so do the pod's readiness, its EndpointSlice and the rules. DNS is asked
+from a pod's namespace, through the kernel's rules.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -18,7 +21,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -32,6 +35,9 @@ SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
 PODS = "/api/v1/namespaces/default/pods"
 CONNECTIONS = 1000
 ROUNDS = 15
+BULK_PORT = 9000
+BULK_OCTETS = 1 << 28
+GATE = "example.com/in-service"
 _CLONE_NEWNET = 0x40000000
 
 
@@ -59,24 +65,24 @@ def _inside(netns: pathlib.Path, function: Callable[[], T]) -> T:
     return found[0]
 
 
-def service(name: str) -> Result:
+def service(name: str, **spec: Any) -> Result:
     ports = [{"port": 80, "targetPort": 80}]
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": name},
-        "spec": {"ports": ports},
+        "spec": {"ports": ports} | spec,
     }
 
 
-def endpoint_slice(name: str, address: str, *, ready: bool = True) -> Result:
+def endpoint_slice(name: str, address: str, *, ready: bool = True, port: int = 80) -> Result:
     return {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
         "metadata": {"name": name, "labels": {"kubernetes.io/service-name": name}},
         "addressType": "IPv4",
         "endpoints": [{"addresses": [address], "conditions": {"ready": ready}}],
-        "ports": [{"name": "", "port": 80, "protocol": "TCP"}],
+        "ports": [{"name": "", "port": port, "protocol": "TCP"}],
     }
 
 
@@ -106,6 +112,57 @@ def connection_rate(address: str) -> float:
     return CONNECTIONS / (time.perf_counter() - started)
 
 
+def throughput(address: str, port: int) -> float:
+    """Octets a second of one connection."""
+    buffer = bytearray(1 << 20)
+    with socket.create_connection((address, port), timeout=30) as opened:
+        started = time.perf_counter()
+        left = BULK_OCTETS
+        while left > 0:
+            received = opened.recv_into(buffer)
+            if not received:
+                raise RuntimeError(f"{address}:{port} closed the connection {left} octets early")
+            left -= received
+        return BULK_OCTETS / (time.perf_counter() - started)
+
+
+@contextlib.contextmanager
+def _source(netns: pathlib.Path) -> Iterator[None]:
+    """In that network, everybody who connects to BULK_PORT is sent BULK_OCTETS of zeros."""
+
+    def open_listener() -> socket.socket:
+        return socket.create_server(("0.0.0.0", BULK_PORT))
+
+    listener = _inside(netns, open_listener)
+
+    def serve() -> None:
+        block = bytes(1 << 20)
+        with contextlib.suppress(OSError):  # the listener is shut down at the end
+            while True:
+                accepted, _ = listener.accept()
+                with accepted, contextlib.suppress(ConnectionError):  # who only looked has left
+                    for _ in range(BULK_OCTETS // len(block)):
+                        accepted.sendall(block)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        listener.close()
+
+
+def _spread(taken: list[float]) -> Result:
+    ordered = sorted(taken)
+    return {
+        "median": round(statistics.median(ordered), 1),
+        "p90": round(ordered[int(0.9 * (len(ordered) - 1))], 1),
+        "worst": round(ordered[-1], 1),
+    }
+
+
 class Network:
     def __init__(self, device: devices.Device) -> None:
         self._device = device
@@ -118,27 +175,77 @@ class Network:
         await self._device.create(SLICES, endpoint_slice("timed", address))
         cluster_ip = made["spec"]["clusterIP"]
         _inside(self._node, lambda: _until(cluster_ip, True))
-        found: Result = {"connections": self._ratio(cluster_ip, address)}
+        uid = pod["metadata"]["uid"]
+        found: Result = {
+            "connections": self._ratio(cluster_ip, address),
+            "throughput": await self._throughput(uid, address),
+            "pod unready to refused, ms": await self._unready(),
+        }
         count = 1
         for wanted in (10, 1000):
             await self._fill(count, wanted, address)
             count = wanted
             found[f"removal with {wanted} Services, ms"] = await self._removal(cluster_ip, address)
         found["connections beside 1,000 Services"] = self._ratio(cluster_ip, address)
-        found["dns"] = self._dns(pod["metadata"]["uid"])
+        found["dns"] = self._dns(uid)
         return found
 
     async def _pod(self) -> Result:
+        return await self._run_pod("web")
+
+    async def _run_pod(self, name: str, **fields: Any) -> Result:
         container = {"name": "web", "image": "docker.io/library/nginx:1.25"}
-        spec = {"containers": [container], "terminationGracePeriodSeconds": 0}
-        metadata = {"name": "web", "labels": {"app": "web"}}
+        spec = {"containers": [container], "terminationGracePeriodSeconds": 0} | fields
+        metadata = {"name": name, "labels": {"app": name}}
         await self._device.create(
             PODS, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
         )
         await self._device.until(
-            "app=web", lambda pods: bool(pods) and pods[0]["status"].get("phase") == "Running"
+            f"app={name}", lambda pods: bool(pods) and pods[0]["status"].get("phase") == "Running"
         )
-        return await self._device.get(f"{PODS}/web")
+        return await self._device.get(f"{PODS}/{name}")
+
+    def _pin(self, uid: str) -> pathlib.Path:
+        return pathlib.Path("/run/edgeorch-lab") / self._device.name / "edgeorch/netns" / uid
+
+    async def _throughput(self, uid: str, address: str) -> Result:
+        made = await self._device.create(SERVICES, service("bulk"))
+        await self._device.create(SLICES, endpoint_slice("bulk", address, port=BULK_PORT))
+        cluster_ip = made["spec"]["clusterIP"]
+        turns = []
+        with _source(self._pin(uid)):
+            _inside(self._node, lambda: _until(cluster_ip, True))
+            for _ in range(5):
+                through = _inside(self._node, lambda: throughput(cluster_ip, 80))
+                direct = _inside(self._node, lambda: throughput(address, BULK_PORT))
+                turns.append((through, direct))
+        through, direct = (statistics.median(rates) for rates in zip(*turns, strict=True))
+        return {
+            "through the Service, MB per second": round(through / 1e6),
+            "to the pod, MB per second": round(direct / 1e6),
+            "ratio": round(through / direct, 3),
+        }
+
+    async def _unready(self) -> Result:
+        """From the request that turns the gate false to the first connection refused."""
+        made = await self._device.create(SERVICES, service("gated", selector={"app": "gated"}))
+        await self._run_pod("gated", readinessGates=[{"conditionType": GATE}])
+        cluster_ip, taken = made["spec"]["clusterIP"], []
+        for _ in range(ROUNDS):
+            await self._gate("True")
+            _inside(self._node, lambda: _until(cluster_ip, True))
+            started = time.perf_counter()
+            await self._gate("False")
+            taken.append(1000 * (_inside(self._node, lambda: _until(cluster_ip, False)) - started))
+        return _spread(taken)
+
+    async def _gate(self, status: str) -> None:
+        body = {"status": {"conditions": [{"type": GATE, "status": status}]}}
+        headers = {"Content-Type": "application/strategic-merge-patch+json"}
+        async with self._device.session.patch(
+            f"{PODS}/gated/status", data=json.dumps(body), headers=headers
+        ) as response:
+            response.raise_for_status()
 
     def _ratio(self, cluster_ip: str, address: str) -> Result:
         """Medians of turns: what else the machine does falls on both."""
@@ -172,14 +279,14 @@ class Network:
             taken.append(1000 * (ended - started))
             await self._put(endpoint_slice("timed", address))
             _inside(self._node, lambda: _until(cluster_ip, True))
-        return {"median": round(statistics.median(taken), 1), "worst": round(max(taken), 1)}
+        return _spread(taken)
 
     async def _put(self, obj: Result) -> None:
         async with self._device.session.put(f"{SLICES}/timed", json=obj) as response:
             response.raise_for_status()
 
     def _dns(self, uid: str) -> Result:
-        netns = pathlib.Path("/run/edgeorch-lab") / self._device.name / "edgeorch/netns" / uid
+        netns = self._pin(uid)
         load = pathlib.Path(__file__).parent / "dns_load.py"
         command = ["nsenter", f"--net={netns}", "--", sys.executable, str(load), "10.43.0.10"]
         done = subprocess.run(command, check=True, capture_output=True, text=True)

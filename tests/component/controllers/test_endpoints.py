@@ -109,20 +109,27 @@ async def test_endpoints_by_hand_are_mirrored(device: Device) -> None:
     by_hand = {
         "apiVersion": "v1",
         "kind": "Endpoints",
-        "metadata": {"name": "web", "namespace": "default"},
+        "metadata": {
+            "name": "web",
+            "namespace": "default",
+            "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}", "a": "b"},
+        },
         "subsets": [{"addresses": [{"ip": "192.0.2.1"}], "ports": [{"name": "http", "port": 1}]}],
     }
     await device.store.create("endpoints", by_hand)
     await device.store.create("services", service(selector=None))
     (found,) = await device.until(lambda: slices(device), "a mirror")
+    assert found["metadata"]["annotations"] == {"a": "b"}
     assert found["metadata"]["labels"][endpoints.MANAGED_BY] == endpoints.MIRROR
     assert ready_addresses(device) == ["192.0.2.1"]
 
     def another(obj: Object) -> None:
         obj["subsets"][0]["addresses"] = [{"ip": "192.0.2.2"}]
+        del obj["metadata"]["annotations"]
 
     await device.edit("endpoints", "web", another)
     await device.until(lambda: ready_addresses(device) == ["192.0.2.2"], "followed")
+    assert "annotations" not in slices(device)[0]["metadata"]
     await device.store.delete("services", "default", "web")
     await device.until(lambda: not slices(device), "gone with the service")
 

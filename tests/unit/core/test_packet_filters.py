@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from edgeorch.core import packet_filters
 
 DROP = {
@@ -20,11 +22,11 @@ FIREWALLD = DROP | {"family": "inet", "table": "firewalld", "policy": "accept"}
 
 
 def blocked(*entries: dict[str, Any]) -> list[str]:
-    return packet_filters.blocked(entries, "edgeorch0", "edgeorch")
+    return packet_filters.blocked(entries, "edgeorch0", "edgeorch", "10.42.0.0/24")
 
 
 def rule(
-    interface: str,
+    interface: Any,
     *verdict: Any,
     chain: str = "FORWARD",
     family: str = "ip",
@@ -103,6 +105,39 @@ def test_what_lets_pods_through_is_left_in_peace() -> None:
     assert blocked({"chain": DROP}, rule("edgeorch0", "accept")) == []
     assert blocked({"chain": DROP}, rule("docker0", "accept")) != []
     assert blocked({"chain": DROP}, rule("edgeorch0", "drop")) != []
+
+
+@pytest.mark.parametrize(
+    ("named", "through"),
+    [
+        pytest.param({"prefix": {"addr": "10.42.0.0", "len": 16}}, True, id="a wider range"),
+        pytest.param({"prefix": {"addr": "10.42.0.0", "len": 26}}, False, id="a part of it"),
+        pytest.param({"prefix": {"addr": "fd00::", "len": 8}}, False, id="IPv6"),
+        pytest.param({"set": ["docker0", "edgeorch0"]}, True, id="among others"),
+        pytest.param({"set": ["docker0", "br0"]}, False, id="others"),
+        pytest.param("", True, id="everybody"),
+    ],
+)
+def test_pods_are_meant_in_other_words(named: Any, through: bool) -> None:
+    assert (blocked({"chain": DROP}, rule(named, "accept")) == []) is through
+
+
+def test_a_verdict_map_of_interfaces() -> None:
+    def zones(verdict: str) -> dict[str, Any]:
+        data = {"set": [["eth0", {"goto": {"target": "a"}}], ["edgeorch0", {verdict: None}]]}
+        vmap = {"vmap": {"key": {"meta": {"key": "iifname"}}, "data": data}}
+        return {"rule": {"family": "ip", "table": "filter", "chain": "FORWARD", "expr": [vmap]}}
+
+    assert blocked({"chain": DROP}, zones("accept")) == []
+    assert len(blocked({"chain": DROP}, zones("drop"))) == 1
+
+
+def test_what_accepts_only_some_opens_nothing_for_pods() -> None:
+    """ufw-user-limit-accept and firewalld's trusted zone take whatever they are handed."""
+    chain = {"chain": {"family": "ip", "table": "filter", "name": "trusted"}}
+    takes = rule("", "accept", chain="trusted")
+    assert len(blocked({"chain": DROP}, chain, jump("FORWARD", "trusted", "eth1"), takes)) == 1
+    assert blocked({"chain": DROP}, chain, jump("FORWARD", "trusted"), takes) == []
 
 
 def test_chains_that_lead_in_circles_end() -> None:

@@ -19,6 +19,7 @@ REMOTE = rules.Endpoint("192.0.2.50", 80, node_local=False)
 DYING = rules.Endpoint("10.42.0.4", 8080, ready=False, serving=True, terminating=True)
 DEAD = rules.Endpoint("10.42.0.5", 8080, ready=False, serving=False, terminating=True)
 PICK = "numgen random mod 2 map { 0 : 10.42.0.2 . 8080, 1 : 10.42.0.3 . 8080 }"
+PUBLISHED = rules.Endpoint("10.42.0.7", 8080, ready=True, serving=False, terminating=True)
 UNREADY = rules.Endpoint("10.42.0.6", 8080, ready=False, serving=False)
 
 
@@ -42,6 +43,7 @@ def service(*endpoints: rules.Endpoint, **changes: Any) -> rules.ServicePort:
         pytest.param([A, DYING, UNREADY], [A], id="ready ones first"),
         pytest.param([DYING, DEAD, UNREADY], [DYING], id="terminating as a last resort"),
         pytest.param([DEAD, UNREADY], [], id="none"),
+        pytest.param([A, PUBLISHED, DYING], [A, PUBLISHED], id="published however ready"),
     ],
 )
 def test_who_is_sent_to(endpoints: list[rules.Endpoint], chosen: list[rules.Endpoint]) -> None:
