@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from edgeorch.core import container_labels
+from edgeorch.wire import cri_log
 
 if TYPE_CHECKING:
     from edgeorch.agent import ports
@@ -75,16 +76,17 @@ def _head(path: pathlib.Path) -> str:
 
 
 def _log_tail(path: pathlib.Path) -> str:
-    """The last lines of a CRI log, without their stamps."""
+    """The last lines of a CRI log, without their stamps; one cut short gets no newline."""
     try:
         with path.open("rb") as file:
             file.seek(0, 2)
             file.seek(max(0, file.tell() - 2 * _MAX_LOG_MESSAGE - 4096))
-            lines = file.read().splitlines(keepends=True)[-_MAX_LOG_LINES:]
+            lines = file.read().split(b"\n")[:-1][-_MAX_LOG_LINES:]
     except OSError:
         return ""
-    texts = [line.split(b" ", 3)[3] for line in lines if line.count(b" ") >= 3]
-    return b"".join(texts)[-_MAX_LOG_MESSAGE:].decode("utf-8", "replace")
+    entries = [entry for entry in map(cri_log.parse, lines) if entry is not None]
+    text = b"".join(entry.text + (b"" if entry.partial else b"\n") for entry in entries)
+    return text[-_MAX_LOG_MESSAGE:].decode("utf-8", "replace")
 
 
 def _oom_kills(cgroup: str) -> int:

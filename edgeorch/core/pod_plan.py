@@ -2,9 +2,9 @@
 
 `plan` is called after everything that happens to a pod and gives all that can be done at this
 moment, side by side where order does not matter: namespaces, volumes and images are made ready at
-once, a container is created while its network is still coming, started when both are there. What
-already is under way simply stays in the plan. Nothing is remembered here; what must be remembered
-is in `PodSeen`.
+once, a container is created when its image and the volumes are there, while its network may still
+be coming, and started when that is there too. What already is under way simply stays in the plan.
+Nothing is remembered here; what must be remembered is in `PodSeen`.
 
 Order that is kept, as the kubelet keeps it: init containers one after another, a sidecar counts as
 soon as it has started, main containers start in the order of the spec and each waits for the
@@ -254,7 +254,7 @@ class _Planner:
             return self._try(actions.EnsureImage(spec.name, attempt))
         if self.seen.sandbox is None and _needs_address(spec):
             return _Step.COMING
-        if self.seen.volumes is None and any(mount.sub_path for mount in spec.volume_mounts):
+        if self.seen.volumes is None:
             return _Step.COMING
         crashes = 0 if latest is None else restarts.crashes(latest, spec_hash(spec)) + 1
         after = latest.id if latest else ""

@@ -329,7 +329,7 @@ def _judged(
     phase = status["phase"]
     containers = _containers_ready(pod, status, phase)
     found = {
-        "PodReadyToStartContainers": (seen.sandbox is not None, "", ""),
+        "PodReadyToStartContainers": (_ready_to_start(seen), "", ""),
         "Initialized": _initialized(pod, seen, phase),
         "Ready": _ready_with_gates(pod, containers, before),
         "ContainersReady": containers,
@@ -342,6 +342,17 @@ def _judged(
     if anew or _RESTARTING in before:
         found[_RESTARTING] = (anew, "", "")
     return found
+
+
+def _ready_to_start(seen: PodSeen) -> bool:
+    """Whether the sandbox stands, which for the kubelet means that the volumes did before it.
+
+    What has begun had its volumes, also where they are looked at again after a restart of ours.
+    """
+    if seen.sandbox is None:
+        return False
+    begun = any(container.state is not State.CREATED for container in seen.containers)
+    return seen.volumes is not None or begun
 
 
 def _initialized(pod: views.Pod, seen: PodSeen, phase: str) -> tuple[bool, str, str]:

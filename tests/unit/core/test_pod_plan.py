@@ -38,6 +38,12 @@ def test_a_container_is_created_while_its_network_is_coming() -> None:
     assert found == [actions.EnsureSandbox(), actions.CreateContainer("main", 0, 0)]
 
 
+def test_none_is_created_while_a_volume_is_missing() -> None:
+    waits = PodSeen(images={"main": 0}, failures={"volumes": Failure("FailedMount", "why", 1001.0)})
+
+    assert planned(pods.pod(), waits) == [actions.EnsureSandbox()]
+
+
 def test_one_that_names_its_address_waits_for_it() -> None:
     env = [{"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]
     pod = pods.pod(containers=[{"name": "main", "image": "i", "env": env}])

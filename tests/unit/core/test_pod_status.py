@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from edgeorch.core import pod_status
-from edgeorch.core.observed import Failure, Kind, PodSeen, ProbeKind, State
+from edgeorch.core.observed import Container, Failure, Kind, PodSeen, ProbeKind, State
 from tests.unit.core import pods
 
 NOW = "2026-01-01T00:00:00Z"
@@ -47,6 +47,23 @@ def test_a_pod_just_accepted() -> None:
     ready = next(entry for entry in status["conditions"] if entry["type"] == "Ready")
     assert ready["reason"] == "ContainersNotReady"
     assert ready["message"] == "containers with unready status: [main]"
+
+
+@pytest.mark.parametrize(
+    ("containers", "volumes", "ready"),
+    [
+        pytest.param((), None, "False", id="a volume is missing"),
+        pytest.param((), "", "True", id="volumes stand"),
+        pytest.param((pods.container(),), None, "True", id="runs, and is looked at anew"),
+        pytest.param((pods.container(state=State.CREATED),), None, "False", id="not begun"),
+    ],
+)
+def test_ready_to_start_once_the_volumes_stand(
+    containers: tuple[Container, ...], volumes: str | None, ready: str
+) -> None:
+    status = derive(pods.pod(), pods.seen(*containers, volumes=volumes))
+
+    assert conditions(status)["PodReadyToStartContainers"] == ready
 
 
 def test_a_running_pod() -> None:
