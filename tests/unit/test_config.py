@@ -47,7 +47,7 @@ def test_values_are_taken_and_the_rest_keeps_its_default() -> None:
         ),
         pytest.param(
             "devices: {gps: {path: /dev/gps}}",
-            'unknown key "devices[...].path"',
+            'unknown key "devices.gps.path" (did you mean "devices.gps.paths"?)',
             id="device slip",
         ),
         pytest.param(
@@ -80,6 +80,11 @@ def test_values_are_taken_and_the_rest_keeps_its_default() -> None:
             "devices.gps.container_path: must be an absolute path",
             id="container path",
         ),
+        pytest.param("containerd: {address: c.sock}", "containerd.address: must be", id="sock"),
+        pytest.param("containerd: {namespace: a/b}", 'containerd.namespace: "a/b" is', id="space"),
+        pytest.param("containerd: {snapshotter: ''}", 'containerd.snapshotter: "" is', id="snaps"),
+        pytest.param("api: {kubeconfig: k.yaml}", "api.kubeconfig: must be an absolute", id="kube"),
+        pytest.param("api: {socket: api.sock}", "api.socket: must be an absolute", id="socket"),
         pytest.param("pods: {pids_limit: 0}", "pods.pids_limit: use 16 or more, or -1", id="pids"),
         pytest.param("pods: {crash_loop_ceiling: .nan}", "pods.crash_loop_ceiling", id="nan"),
         pytest.param("pods: {log_max_bytes: -1}", "pods.log_max_bytes", id="log bytes"),
