@@ -7,7 +7,9 @@ be started for ever, cgroups, and a directory that refuses the next task of that
 found in /proc and ended the way containerd ends the container of a dead shim: by the shim's own
 `delete` command (containerd's runtime/v2/README.md), then the bundle.
 
-Nothing here is asked for while containerd knows of the task, or while one is being started.
+Nothing here is asked for while containerd knows of the task, or while one is being started. What a
+container's process calls itself, or where it says it stands, is not believed: shims live among the
+host's mounts.
 """
 
 from __future__ import annotations
@@ -162,7 +164,15 @@ class Shims:
 
 def running(address: str, namespace: str) -> list[Shim]:
     """Shims that report to the containerd at `address`, of one of its namespaces. Blocks."""
-    return [shim for pid in _pids() if (shim := _shim(pid, address, namespace)) is not None]
+    host = {_mounts(_PROC / "self")}
+    with contextlib.suppress(OSError):  # ours may be other than init's
+        host.add(_mounts(_PROC / "1"))
+    return [shim for pid in _pids() if (shim := _shim(pid, address, namespace, host)) is not None]
+
+
+def _mounts(process: Path) -> str:
+    """Its mount namespace. Raises OSError."""
+    return os.readlink(process / "ns/mnt")
 
 
 def _pids() -> Iterator[int]:
@@ -171,7 +181,7 @@ def _pids() -> Iterator[int]:
             yield int(name)
 
 
-def _shim(pid: int, address: str, namespace: str) -> Shim | None:
+def _shim(pid: int, address: str, namespace: str, host: Collection[str]) -> Shim | None:
     folder = _PROC / str(pid)
     try:
         words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
@@ -179,6 +189,8 @@ def _shim(pid: int, address: str, namespace: str) -> Shim | None:
             return None
         if "start" in words or "delete" in words:
             return None  # the short-lived commands of the same program
+        if _mounts(folder) not in host:
+            return None  # a container's, which would have us run its program and remove its folder
         cwd = os.readlink(folder / "cwd").removesuffix(" (deleted)")
         variables = (folder / "environ").read_bytes().decode(errors="replace").split("\0")
         return Shim(
