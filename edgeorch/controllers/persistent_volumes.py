@@ -218,13 +218,14 @@ class PersistentVolumes(frame.Controller[str]):
         meta: views.Meta,
         tell: volume_binding.Tell,
     ) -> None:
+        stored = self._objects.find(resource, meta.namespace, meta.name)
+        if stored is None:
+            return
         said = self._told.setdefault(meta.uid, set())
         if (tell.reason, tell.message) in said:
             return
         said.add((tell.reason, tell.message))
-        stored = self._objects.find(resource, meta.namespace, meta.name)
-        if stored is not None:
-            voice.event(stored.decode(), tell.kind, tell.reason, tell.message)
+        voice.event(stored.decode(), tell.kind, tell.reason, tell.message)
 
 
 # --- changes ------------------------------------------------------------------------------------

@@ -55,8 +55,9 @@ class Space:
             if Path(file.path) in written:
                 rotate.append(Path(file.path))
             else:
-                os.truncate(file.path, 0)
-                freed += file.size
+                with contextlib.suppress(FileNotFoundError):
+                    os.truncate(file.path, 0)
+                    freed += file.size
         self._size = sum(file.size for file in files) - freed
         self._asked = False
         if freed:
