@@ -172,6 +172,9 @@ class ImageCollector:
             found, keep, list(self._order), self._clock.monotonic(), self._limits.min_age
         )
         for candidate in may_go:
+            # Removing takes its time, in which a pod may have come that names the next one.
+            if not (self.wanted() | self.pulling()).isdisjoint(candidate.names):
+                continue
             await self._remove(candidate)
             freed += candidate.size
             _, available = await asyncio.to_thread(_space, root)
@@ -222,19 +225,22 @@ class ImageCollector:
         held = await self._leases.list()
         if not held:
             return
-        now = self._clock.now()
-        wanted, busy = self.wanted(), self.pulling()
         for lease in held:
-            about = lease.labels.get(leases.ABOUT, "")
-            if lease.id.startswith(pulling.LEASE_PREFIX):
-                needed = about in wanted or about in busy
-            else:
-                needed = leases.owner_lives(lease)
-                if lease.id.startswith(pulling.HAND_PREFIX) and lease.created_at is not None:
-                    needed = needed or now - lease.created_at < HAND_PULLS_KEPT
-            if not needed:
+            if not self._is_needed(lease):
+                about = lease.labels.get(leases.ABOUT, "")
                 log.info("Dropping what has arrived of %s: nobody wants it", about or lease.id)
                 await self._leases.remove(lease.id, sync=True)
+
+    def _is_needed(self, lease: leases.Lease) -> bool:
+        """At this moment: a pull may begin, and take its lease up, while another is removed."""
+        if lease.id.startswith(pulling.LEASE_PREFIX):
+            about = lease.labels.get(leases.ABOUT, "")
+            return about in self.pulling() or about in self.wanted()
+        if leases.owner_lives(lease):
+            return True
+        if lease.created_at is None or not lease.id.startswith(pulling.HAND_PREFIX):
+            return False
+        return self._clock.now() - lease.created_at < HAND_PULLS_KEPT
 
     # --- what outlives the process --------------------------------------------------------------
 
