@@ -33,6 +33,9 @@ SETTLE = 0.05
 
 RETRY = backoff.Policy(initial=0.5, factor=2.0, cap=30.0)
 
+LAST_ADDRESS = "last-address"
+"""Beside the records: what was given out last."""
+
 
 class NetworkError(Exception):
     """The network cannot be used or a pod cannot be attached; the text says why and the fix."""
@@ -447,6 +450,7 @@ class Network:
                 await self._take_down(sandbox.uid, sandbox.ip)
             except (OSError, NetlinkError) as error:  # the agent sweeps what is left
                 log.warning("Cannot remove the network of %s: %s", sandbox.pod_key, error)
+        await asyncio.to_thread(self._go_on_after_last)
 
     async def _reconnect(self, sandbox: Sandbox) -> None:
         """See to it that the pod's link is on the bridge; a link that is gone is made again."""
@@ -474,6 +478,14 @@ class Network:
     def _write_record(self, sandbox: Sandbox) -> None:
         path = self._records / f"{sandbox.uid}.json"
         files.write_atomically(path, json.encode(sandbox))
+        files.write_atomically(self._records / LAST_ADDRESS, sandbox.ip.encode())
+
+    def _go_on_after_last(self) -> None:
+        """The address given out last rests, even if its pod went before the former process did."""
+        try:
+            self._pool.advance_past((self._records / LAST_ADDRESS).read_text())
+        except (OSError, ValueError) as error:
+            log.debug("It is not known which address was given out last: %s", error)
 
 
 async def changes(network: Network) -> AsyncIterator[addresses.NodeAddresses]:

@@ -189,6 +189,38 @@ async def test_affinity_sticks_to_the_client_and_follows_when_its_endpoint_goes(
         assert after.keys() != first.keys()
 
 
+async def test_affinity_ends_when_a_client_stays_away(net: network.Network) -> None:
+    replicas = [await attach(net, str(n)) for n in range(3)]
+    async with contextlib.AsyncExitStack() as stack:
+        for pod in replicas:
+            await stack.enter_async_context(pods.serving(pod))
+        ends = [pods.endpoint(pod) for pod in replicas]
+        await pods.load(net, pods.service(*ends, affinity_seconds=1))
+        client = replicas[0].pin
+        first = await pods.ask_many(client, pods.SERVICE_IP, 80, 10)
+        assert len(first) == 1
+
+        async def remembered() -> bool:
+            listed = await net.table.listing(elements=True) or []
+            sets = [entry["set"] for entry in listed if "set" in entry]
+            return any(each.get("elem") for each in sets if each["name"].startswith("aff-1s-"))
+
+        async def forgotten() -> None:
+            async with asyncio.timeout(10):
+                while await remembered():
+                    await asyncio.sleep(0.05)
+
+        assert await remembered()
+        for _ in range(12):  # each draw is another's in two of three cases
+            await forgotten()
+            later = await pods.ask_many(client, pods.SERVICE_IP, 80, 5)
+            assert len(later) == 1
+            if later.keys() != first.keys():
+                break
+        else:
+            pytest.fail("the client is never sent elsewhere")
+
+
 async def test_established_connections_outlive_every_change_of_rules(
     net: network.Network,
 ) -> None:
