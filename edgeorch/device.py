@@ -27,6 +27,7 @@ from edgeorch.controllers import (
     device_services,
     endpoint_slices,
     load_balancers,
+    runtime_class_admission,
     storage_admission,
 )
 from edgeorch.core import devices, dns_zone, ipam, load_balancing
@@ -315,6 +316,8 @@ class Device:
         self._objects.allocate_with(resource, self._allocator)
         accounts = account_admission.AccountAdmission(self._objects)
         self._objects.admit_with(kinds.POD.resource, accounts)
+        classes = runtime_class_admission.RuntimeClassAdmission(self._objects)
+        self._objects.admit_with(kinds.POD.resource, classes)
 
     def _addresses_changed(self, found: addresses.NodeAddresses) -> None:
         self._services.move(device_services.API, found.internal)

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from edgeorch.agent import attending
 from edgeorch.agent.creation import CreateError, Order
-from edgeorch.core import actions, container_labels, pod_plan, restarts
+from edgeorch.core import actions, container_labels, pod_plan, restarts, runtime_classes
 from edgeorch.core.observed import Exit, Kind, State, Stop, former
 from edgeorch.lib import clock as clocks
 from edgeorch.model import errors as api_errors
 from edgeorch.model import kinds, views
+from edgeorch.model.runtime_classes import RuntimeClass
 from edgeorch.runtime import errors
 
 if TYPE_CHECKING:
@@ -131,10 +132,18 @@ class Executor:
         if any(made_for != token and not former(made_for, token) for made_for in there):
             told = "Pod sandbox changed, it will be killed and re-created."
             shop.voice.pod(self.pod, "Normal", "SandboxChanged", told)
+        name = self.pod.spec.runtime_class_name
+        refused = runtime_classes.refusal(name, self._runtime_class(name))
+        if refused:
+            raise OSError(refused)
         self._memory.torn_down = False
         self._memory.sandbox = await shop.sandboxes.ensure(self.pod, self._memory.token)
         for told in await shop.sandboxes.dns_limits(self.pod):
             shop.voice.pod(self.pod, "Warning", "DNSConfigForming", told)
+
+    def _runtime_class(self, name: str) -> RuntimeClass | None:
+        found = self._shop.objects.find(kinds.RUNTIME_CLASS.resource, "", name) if name else None
+        return found.view(RuntimeClass) if found else None
 
     async def _restart_all(self, action: actions.RestartAll) -> None:
         shop, before = self._shop, self._memory.sandbox

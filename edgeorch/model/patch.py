@@ -188,7 +188,8 @@ def _changed(document: Any, pointer: str, change: Any, missing: str, fault: str)
 
 def _read(document: Any, pointer: str) -> Any:
     for key in _tokens(pointer):
-        document = document[-1] if key == "-" else _get(document, key)
+        appended = key == "-" and isinstance(document, list)
+        document = document[-1] if appended else _get(document, key)
     return document
 
 

@@ -11,7 +11,7 @@ import functools
 import typing
 from typing import Any
 
-from edgeorch.model import autoscaling, batch, kinds, storage, views, workloads
+from edgeorch.model import autoscaling, batch, kinds, runtime_classes, storage, views, workloads
 
 Fields = dict[str, type[views.View] | None]
 
@@ -32,6 +32,7 @@ _VIEWS: dict[str, type[views.View]] = {
     kinds.PERSISTENT_VOLUME_CLAIM.resource: storage.PersistentVolumeClaim,
     kinds.PERSISTENT_VOLUME.resource: storage.PersistentVolume,
     kinds.STORAGE_CLASS.resource: storage.StorageClass,
+    kinds.RUNTIME_CLASS.resource: runtime_classes.RuntimeClass,
 }
 # Parts that a view keeps undecoded because they are handed on as they are.
 _TEMPLATES: dict[tuple[type[views.View], str], type[views.View]] = {
@@ -49,7 +50,7 @@ _INERT = frozenset(
     kind.resource
     for kind in (
         kinds.INGRESS, kinds.INGRESS_CLASS, kinds.NETWORK_POLICY,
-        kinds.LIMIT_RANGE, kinds.RESOURCE_QUOTA, kinds.PRIORITY_CLASS, kinds.RUNTIME_CLASS,
+        kinds.LIMIT_RANGE, kinds.RESOURCE_QUOTA, kinds.PRIORITY_CLASS,
         kinds.CSI_DRIVER, kinds.CSI_NODE,
         kinds.ROLE, kinds.ROLE_BINDING, kinds.CLUSTER_ROLE, kinds.CLUSTER_ROLE_BINDING,
     )

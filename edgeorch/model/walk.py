@@ -88,10 +88,10 @@ class Walk:
             if told not in self.findings:
                 self.findings.append(told)
 
-    def _at(self, name: str) -> str:
-        """The path of a field of the value that is being walked, with indices."""
+    def _at(self, *more: str) -> str:
+        """The path of the value that is being walked, or of a field of it, with indices."""
         text = ""
-        for part in (*self._path, name):
+        for part in (*self._path, *more):
             match part:
                 case int():
                     text += f"[{part}]"
@@ -100,6 +100,11 @@ class Walk:
                 case _:
                     text += f".{part}"
         return text[1:]
+
+    def _refused(self, why: str) -> Mismatch:
+        """In the decoder's words, which name no field, after the field."""
+        place = self._at()
+        return Mismatch(f"{place}: {why}" if place else why)
 
     def _wrong(self, told: str, go: str, owner: schema.Struct) -> Mismatch:
         names = ".".join(part for part in self._path if isinstance(part, str))
@@ -180,8 +185,8 @@ class Walk:
             if type(value) in (str, int, float):
                 return quantity.canonical(str(value))
         except quantity.QuantityError as error:
-            raise Mismatch(str(error)) from None
-        raise Mismatch(quantity.WRONG_FORMAT)
+            raise self._refused(str(error)) from None
+        raise self._refused(quantity.WRONG_FORMAT)
 
     def _time(self, value: Any, shape: schema.Shape, owner: schema.Struct) -> Any:
         if type(value) is not str:
@@ -189,12 +194,15 @@ class Walk:
         try:
             return times.normal(value, micro=shape.kind == "microtime")
         except times.TimeError as error:
-            raise Mismatch(str(error)) from None
+            raise self._refused(str(error)) from None
 
     def _bytes(self, value: Any, shape: schema.Shape, owner: schema.Struct) -> Any:
         if type(value) is not str:
             raise self._wrong(json_name(value), shape.go, owner)
-        return _base64(value)
+        try:
+            return _base64(value)
+        except Mismatch as error:
+            raise self._refused(str(error)) from None
 
     def _any(self, value: Any, shape: schema.Shape, owner: schema.Struct) -> Any:
         return value

@@ -43,6 +43,8 @@ def make(path: pathlib.Path, source: Mapping[str, Any], pod: views.Pod, memory: 
         path.mkdir(parents=True, exist_ok=True)
         if path not in linux.mount_points(path):
             linux.mount_huge_pages(path, f"{options},pagesize={_page_size(medium, pod)}")
+    elif medium:
+        raise VolumeError(f'unknown storage medium "{medium}"')
     elif not path.exists():
         unfinished = path.with_name(f".{path.name}")
         shutil.rmtree(unfinished, ignore_errors=True)

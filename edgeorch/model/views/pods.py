@@ -134,6 +134,7 @@ class PodSpec(View, frozen=True, kw_only=True):
     host_pid: bool = field(name="hostPID", default=False)
     host_ipc: bool = field(name="hostIPC", default=False)
     host_users: bool = True
+    runtime_class_name: str = ""
     share_process_namespace: bool = False
     hostname: str = ""
     hostname_override: str = ""

@@ -103,29 +103,38 @@ def test_wrong_types_read_as_go_tells_them(
     assert refused(obj) == SO + told
 
 
+CREATED = "metadata.creationTimestamp"
+
+
 @pytest.mark.parametrize(
-    ("obj", "told"),
+    ("obj", "field", "told"),
     [
         (
             deployment({"resources": {"limits": {"cpu": "lots"}}}),
+            "spec.template.spec.containers[0].resources.limits.cpu",
             quantity.WRONG_FORMAT,
         ),
         (
             {"metadata": {"creationTimestamp": "soon"}},
+            CREATED,
             'parsing time "soon" as "2006-01-02T15:04:05Z07:00": cannot parse "soon" as "2006"',
         ),
         (
             {"metadata": {"creationTimestamp": "2024-13-01T00:00:00Z"}},
+            CREATED,
             'parsing time "2024-13-01T00:00:00Z": month out of range',
         ),
         (
             {"metadata": {"creationTimestamp": "2024-02-30T00:00:00Z"}},
+            CREATED,
             'parsing time "2024-02-30T00:00:00Z": day out of range',
         ),
     ],
 )
-def test_special_types_tell_their_own_errors(obj: Any, told: str) -> None:
-    assert refused(obj) == SO + told
+def test_special_types_tell_their_own_errors_after_the_field(
+    obj: Any, field: str, told: str
+) -> None:
+    assert refused(obj) == f"{SO}{field}: {told}"
 
 
 @pytest.mark.parametrize(
@@ -133,7 +142,7 @@ def test_special_types_tell_their_own_errors(obj: Any, told: str) -> None:
 )
 def test_bad_base64_names_the_byte(text: str, at: int) -> None:
     told = refused({"data": {"a": text}}, kinds.SECRET)
-    assert told.endswith(f"illegal base64 data at input byte {at}")
+    assert told.endswith(f"data.a: illegal base64 data at input byte {at}")
 
 
 def test_values_take_their_canonical_form() -> None:

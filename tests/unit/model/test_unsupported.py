@@ -39,8 +39,8 @@ def test_a_field_deep_in_a_template_is_named_with_its_path() -> None:
     [
         pytest.param("preemptionPolicy", "PreemptLowerPriority", False, id="the-usual-policy"),
         pytest.param("preemptionPolicy", "Never", True, id="another-policy"),
-        pytest.param("runtimeClassName", None, False, id="null"),
-        pytest.param("runtimeClassName", "kata", True, id="value"),
+        pytest.param("resourceClaims", None, False, id="null"),
+        pytest.param("resourceClaims", [{"name": "a"}], True, id="value"),
         pytest.param("resourceClaims", [], False, id="empty-list"),
     ],
 )
