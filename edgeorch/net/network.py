@@ -76,6 +76,7 @@ class Network:
         self.table = nft.Table(self.layout.family, self.layout.table)
         self.gateway = ipam.gateway(ipaddress.ip_network(settings.pod_cidr))
         self._pool = ipam.AddressPool(settings.pod_cidr, reserved=[self.gateway])
+        self._announcer = announce.Announcer()
         self._pins = settings.run_dir / "netns"
         self._records = settings.run_dir / "sandboxes"
         self._links = links.Links()
@@ -370,7 +371,7 @@ class Network:
         added = await self._links.hold_addresses(self._bridge, self.gateway, self._extra)
         if added:
             log.info("Took the addresses %s", ", ".join(sorted(added)))
-            await asyncio.to_thread(announce.announce, uplinks, sorted(added))
+        await asyncio.to_thread(self._announcer.tell, uplinks, self._extra)
 
     def _refuse_overlap(self, snapshot: addresses.Snapshot) -> None:
         for key in ("pod_cidr", "service_cidr"):

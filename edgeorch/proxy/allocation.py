@@ -32,6 +32,7 @@ class ServiceAllocator:
     def __init__(self, service_cidr: str, node_ports: tuple[int, int], choose: ipam.Choose) -> None:
         network = ipaddress.ip_network(service_cidr)
         self._cidr = str(network)
+        self._family = f"IPv{network.version}"
         self._first = ipam.gateway(network)
         self._ips = ipam.AddressPool(service_cidr, reserved=[self._first])
         self._ports = ipam.PortPool(*node_ports)
@@ -67,6 +68,7 @@ class ServiceAllocator:
 
     def admit(self, new: Object, old: Object | None) -> None:
         """Complete `new` in place with what it needs. Raises StatusError and then holds nothing."""
+        self._refuse_families(new, old)
         before = held(old) if old is not None else NOTHING
         taken_ips: list[str] = []
         taken_ports: list[int] = []
@@ -94,6 +96,29 @@ class ServiceAllocator:
 
     def release(self, old: Object) -> None:
         self.settle(None, old)
+
+    def _refuse_families(self, new: Object, old: Object | None) -> None:
+        """Addresses are of one family here. Endpoints that somebody writes may be of any."""
+        spec, before = new["spec"], (old or {}).get("spec") or {}
+        if not _has_cluster_ip(spec) or (
+            spec.get("clusterIP") == "None" and not spec.get("selector")
+        ):
+            return
+        causes = []
+        policy, families = spec.get("ipFamilyPolicy"), spec.get("ipFamilies") or []
+        if policy == "RequireDualStack" != before.get("ipFamilyPolicy"):
+            why = "this cluster is not configured for dual-stack services"
+            causes.append(errors.invalid_value("spec.ipFamilyPolicy", policy, why))
+        if families != before.get("ipFamilies"):
+            causes += [
+                errors.invalid_value(
+                    f"spec.ipFamilies[{index}]", family, "not configured on this cluster"
+                )
+                for index, family in enumerate(families)
+                if family != self._family
+            ]
+        if causes:
+            raise errors.invalid("Service", "", new["metadata"].get("name", ""), causes)
 
     # --- ClusterIPs -----------------------------------------------------------------------------
 

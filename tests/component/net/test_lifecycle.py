@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import pathlib
+import socket
 import time
 
 import pytest
 
 from edgeorch.core import service_rules as rules
-from edgeorch.net import links, netns, network
+from edgeorch.net import announce, links, netns, network
 from tests.component.net import conftest, pods
 from tests.component.net.conftest import sh
 
@@ -222,6 +224,10 @@ async def test_node_addresses_follow_the_device(net: network.Network) -> None:
         sh("ip link set up0 up mtu 1400 && ip route add default via 192.0.2.1")
         await pods.until(lambda: net.node_addresses.mtu == 1400)
         assert net.node_addresses.internal == "192.0.2.77"
+        pod = await net.attach("uid-a", "default/a")
+        assert "mtu 1400" in sh(f"ip link show {pod.host_ifname}")
+        inside = netns.run_in(pathlib.Path(pod.netns_path), lambda: sh("ip link show eth0"))
+        assert "mtu 1400" in inside
 
 
 @pytest.mark.parametrize(
@@ -300,6 +306,44 @@ async def test_a_foreign_filter_that_stops_pods_is_told_and_left_alone(
         await made.uninstall()
         await made.close()
         sh("nft delete table ip filter")
+
+
+async def test_addresses_of_a_pool_are_announced_and_again_when_an_interface_is_back(
+    net: network.Network, device: conftest.Device
+) -> None:
+    def listen() -> socket.socket:
+        heard = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+        heard.bind(("eth9", announce.ETH_P_ARP))
+        heard.setblocking(False)
+        return heard
+
+    def knock() -> int:
+        with socket.socket() as client:
+            client.settimeout(5)
+            return client.connect_ex(("192.0.2.50", 9))
+
+    async def announced(ip: str) -> None:
+        """Broadcast: the sender's address is the one asked for."""
+        packed = socket.inet_aton(ip)
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(5):
+            while True:
+                frame = await loop.sock_recv(heard, 100)
+                if frame[28:32] == frame[38:42] == packed:
+                    assert frame[:6] == b"\xff" * 6
+                    return
+
+    with netns.run_in(device.neighbour, listen) as heard:
+        async with pods.running(net):
+            net.hold(frozenset({"192.0.2.50"}))
+            await announced("192.0.2.50")
+            assert netns.run_in(device.neighbour, knock) == errno.ECONNREFUSED
+            sh("ip link set up0 down")
+            await pods.until(lambda: net.node_addresses.internal == "")
+            sh("ip link set up0 up")
+            await announced("192.0.2.50")
+            net.hold(frozenset())
+            await pods.until(lambda: "192.0.2.50" not in sh("ip addr"))
 
 
 async def test_a_full_range_is_told(device: conftest.Device) -> None:

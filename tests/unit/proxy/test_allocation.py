@@ -59,6 +59,18 @@ def test_the_api_service_has_the_first_address_and_nobody_else(
             id="address outside",
         ),
         pytest.param(
+            {"ipFamilies": ["IPv6"], "ipFamilyPolicy": "SingleStack"},
+            'Service "web" is invalid: spec.ipFamilies[0]: Invalid value: "IPv6": '
+            "not configured on this cluster",
+            id="a family that is not here",
+        ),
+        pytest.param(
+            {"ipFamilies": ["IPv4"], "ipFamilyPolicy": "RequireDualStack"},
+            'Service "web" is invalid: spec.ipFamilyPolicy: Invalid value: "RequireDualStack": '
+            "this cluster is not configured for dual-stack services",
+            id="two families",
+        ),
+        pytest.param(
             {"clusterIP": "10.43.9.9", "clusterIPs": ["10.43.9.9"]},
             'Service "web" is invalid: spec.clusterIPs: Invalid value: ["10.43.9.9"]: failed to '
             "allocate IP 10.43.9.9: provided IP is already allocated",
@@ -186,3 +198,27 @@ def test_a_full_range_is_an_internal_error() -> None:
     error = refusal(allocator, service("b"))
     assert error.code == 500
     assert "range is full" in error.message
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        pytest.param({"ipFamilies": ["IPv4"], "ipFamilyPolicy": "PreferDualStack"}, id="prefers"),
+        pytest.param(
+            {
+                "clusterIP": "None",
+                "clusterIPs": ["None"],
+                "ipFamilies": ["IPv4", "IPv6"],
+                "ipFamilyPolicy": "RequireDualStack",
+            },
+            id="endpoints by hand",
+        ),
+        pytest.param({"type": "ExternalName", "externalName": "a.example"}, id="alias"),
+    ],
+)
+def test_families_that_cost_no_address_here(
+    allocator: allocation.ServiceAllocator, spec: Object
+) -> None:
+    obj = service(**spec)
+    allocator.admit(obj, None)
+    allocator.admit(copy.deepcopy(obj), obj)
