@@ -241,6 +241,7 @@ class LogThread:
         self._due: list[tuple[float, int, Pump, _Stream]] = []
         self._numbers = itertools.count()
         self._running = True
+        self._stopped = False
         self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
         self._thread.start()
 
@@ -269,11 +270,14 @@ class LogThread:
     def stop(self) -> None:
         """Write what was read and end; the pipes stay as they are."""
         self._call(self._stop)
+        self._stopped = True
         self._thread.join()
 
     # --- in the thread --------------------------------------------------------------------------
 
     def _call(self, command: Callable[[], None]) -> None:
+        if self._stopped:
+            return  # its number may be another file's by now
         self._commands.append(command)
         os.eventfd_write(self._wake, 1)
 

@@ -140,8 +140,9 @@ class Logs:
 
     async def close(self) -> None:
         """Stop reading. The FIFOs stay, with what comes meanwhile."""
-        await asyncio.to_thread(self._thread.stop)
+        # It speaks to the thread, which must not have ended before.
         await asyncio.to_thread(self._housekeeper.shutdown, cancel_futures=True)
+        await asyncio.to_thread(self._thread.stop)
         for source in self._sources.values():
             source.finished()
         self._sources.clear()
