@@ -138,46 +138,50 @@ class Device:
                 pulling.PullSinks(self._containerd, snapshotter=config.containerd.snapshotter),
             ),
             self._clock,
-            agent_settings.Settings(
-                node_name=config.node_name,
-                data_dir=self._data_dir,
-                run_dir=self._run_dir,
-                log_dir=pathlib.Path(config.log_dir),
-                log_links_dir=config.log_links,
-                cgroup_root=config.cgroup_root,
-                cluster_domain=config.dns.domain,
-                dns_address=self._dns_address,
-                allowed_unsafe_sysctls=tuple(config.pods.allowed_unsafe_sysctls),
-                crash_loop_ceiling=config.pods.crash_loop_ceiling,
-                max_pods=config.node.max_pods,
-                reserved=config.node.reservations,
-                devices={
-                    name: devices.Selector(
-                        paths=tuple(each.paths),
-                        group=tuple(each.group),
-                        usb=tuple(each.usb_ids),
-                        container_path=each.container_path,
-                        permissions=each.permissions,
-                        count=each.count,
-                    )
-                    for name, each in config.devices.items()
-                },
-                pids_limit=config.pods.pids_limit if config.pods.pids_limit > 0 else None,
-                node_labels=config.node.labels,
-                snapshotter=config.containerd.snapshotter,
-                images=agent_settings.ImageSettings(
-                    preload_dir=config.preload_dir,
-                    parallel_pulls=config.images.parallel_pulls,
-                    gc_high_percent=config.images.gc_high_percent,
-                    gc_low_percent=config.images.gc_low_percent,
-                    gc_min_age=config.images.gc_min_age,
-                ),
-                log_max_bytes=config.pods.log_max_bytes,
-                log_max_files=config.pods.log_max_files,
-                log_total_max_bytes=config.pods.log_total_max_bytes,
-            ),
+            self._agent_settings(),
             withdrawal=self._proxy,
             tokens=self._service_tokens,
+        )
+
+    def _agent_settings(self) -> agent_settings.Settings:
+        config = self._config
+        return agent_settings.Settings(
+            node_name=config.node_name,
+            data_dir=self._data_dir,
+            run_dir=self._run_dir,
+            log_dir=pathlib.Path(config.log_dir),
+            log_links_dir=config.log_links,
+            cgroup_root=config.cgroup_root,
+            cluster_domain=config.dns.domain,
+            dns_address=self._dns_address,
+            allowed_unsafe_sysctls=tuple(config.pods.allowed_unsafe_sysctls),
+            crash_loop_ceiling=config.pods.crash_loop_ceiling,
+            max_pods=config.node.max_pods,
+            reserved=config.node.reservations,
+            devices={
+                name: devices.Selector(
+                    paths=tuple(each.paths),
+                    group=tuple(each.group),
+                    usb=tuple(each.usb_ids),
+                    container_path=each.container_path,
+                    permissions=each.permissions,
+                    count=each.count,
+                )
+                for name, each in config.devices.items()
+            },
+            pids_limit=config.pods.pids_limit if config.pods.pids_limit > 0 else None,
+            node_labels=config.node.labels,
+            snapshotter=config.containerd.snapshotter,
+            images=agent_settings.ImageSettings(
+                preload_dir=config.preload_dir,
+                parallel_pulls=config.images.parallel_pulls,
+                gc_high_percent=config.images.gc_high_percent,
+                gc_low_percent=config.images.gc_low_percent,
+                gc_min_age=config.images.gc_min_age,
+            ),
+            log_max_bytes=config.pods.log_max_bytes,
+            log_max_files=config.pods.log_max_files,
+            log_total_max_bytes=config.pods.log_total_max_bytes,
         )
 
     def _build_dns(self) -> dns.Dns:

@@ -14,30 +14,17 @@ import logging
 from typing import TYPE_CHECKING
 
 from edgeorch.agent import (
-    checks,
-    creation,
+    assembly,
     devices,
     endings,
-    executor,
     gc,
     heartbeat,
-    image_gc,
-    images,
     local_storage,
     logs,
     machine,
-    node,
-    observer,
-    pause,
     pod_worker,
-    preload,
-    sandboxes,
     status,
     summaries,
-    tidying,
-    users,
-    voice,
-    volumes,
 )
 from edgeorch.core import (
     admission,
@@ -48,21 +35,11 @@ from edgeorch.core import (
     scheduling,
     sysctls,
 )
-from edgeorch.core import image_gc as core_image_gc
 from edgeorch.lib import backoff, tasks
 from edgeorch.model import kinds, views
 from edgeorch.runtime import (
-    containers,
     errors,
-    execs,
-    image_views,
-    leases,
-    rootfs,
-    snapshots,
-    stdio,
 )
-from edgeorch.runtime import events as runtime_events
-from edgeorch.runtime import images as runtime_images
 from edgeorch.store import watch
 
 if TYPE_CHECKING:
@@ -98,164 +75,58 @@ class Agent:
         withdrawal: ports.Withdrawal | None = None,
         tokens: ports.Tokens | None = None,
     ) -> None:
+        given = assembly.Given(
+            objects, events, containerd, network, puller, clock, settings, withdrawal, tokens
+        )
+        runtime = assembly.Runtime(given)
+        tell = given.tell_of_node()
         self._objects = objects
         self._containerd = containerd
-        self._settings = settings
+        self._settings = self.settings = settings
         self._facts = machine.read()
         self._network = network
         self._workers: dict[str, pod_worker.PodWorker] = {}
         self._stock_taken = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
-        self._containers = containers.Containers(containerd, snapshotter=settings.snapshotter)
-        self._images = runtime_images.Images(
-            containerd, snapshotter=settings.snapshotter, work_dir=settings.data_dir / "import"
-        )
-        fifos = stdio.StdioDir(settings.run_dir)
-        speaker = events.recorder("kubelet", on_node=True)
-        self.output = logs.output(fifos, settings, speaker)
-        self.execs = execs.Execs(containerd, self._containers, fifos)
+        self._images = runtime.images
+        self.output = runtime.output
+        self.execs = runtime.execs
         crash_loop = backoff.Policy(
             restarts.CRASH_LOOP.initial, restarts.CRASH_LOOP.factor, settings.crash_loop_ceiling
         )
         self._policy = pod_plan.Policy(crash_loop)
         self._status = status.StatusWriter(objects, network, clock, crash_loop)
         details = endings.Endings(self._message_path, self._log_path, self._spec_of, self.output)
-        self.observer = observer.Observer(
-            self._containers,
-            runtime_events.Events(containerd),
-            details,
-            clock,
-            self._facts.boot_id,
-        )
+        self.observer = assembly.observed(given, runtime, self._facts, details)
         self.devices = devices.Devices(settings.devices, self._living)
-        self.devices.on_change = self._devices_changed
-        self._shop = self._make_shop(events, puller, clock, withdrawal, tokens, self.execs)
-        self._node_events = events.recorder("kubelet", on_node=True)
-        self._collector = image_gc.ImageCollector(
-            objects,
-            self._images,
-            leases.Leases(containerd),
-            self._containers,
-            clock,
-            core_image_gc.Thresholds(
-                settings.images.gc_high_percent,
-                settings.images.gc_low_percent,
-                settings.images.gc_min_age,
-            ),
-            settings.data_dir / "image-use.json",
-            self._tell_of_node,
-        )
-        self._preloader = self._make_preloader()
-        self._collector.pulling = self._shop.images.pulling
-        self._shop.images.used = self._collector.used
-        self._shop.images.full = self._collector.look
-        self._node = node.NodeKeeper(
-            objects,
-            network,
-            self._images,
-            self.observer,
-            clock,
-            settings,
-            self._facts,
-            lambda: self.devices.capacity,
-        )
-        self.disk = local_storage.DiskMeter(
-            snapshots.Snapshots(containerd, snapshotter=settings.snapshotter),
-            self._shop.volumes,
-            self._shop.maker.log_path,
-        )
-        self.settings = settings
+        self._shop = assembly.workshop(given, runtime, self._facts, self.observer, self.devices)
+        self._collector = assembly.collector(given, runtime, tell)
+        self._preloader = assembly.preloader(given, runtime, self._shop.images, tell)
+        self._node = assembly.node_keeper(given, runtime, self._facts, self.observer, self.devices)
+        self.disk = assembly.disk_meter(given, self._shop)
         self.sources = summaries.Sources(
             self.disk, self._images, self._images.root, self.observer.pod
         )
         self._storage = local_storage.LocalStorage(self.disk, self.observer, self._workers.values)
         self._heartbeat = heartbeat.Heartbeat(objects, clock, settings.node_name)
         self.logs = logs.PodLogs(self.output, self.observer, self._shop.maker.log_path, clock)
+        self._tidier = assembly.tidier(
+            runtime, self._shop, self._collector, lambda: self.pods() | self.observer.pods().keys()
+        )
+        self._connect()
+
+    def _connect(self) -> None:
+        """Who wakes whom."""
+        self.devices.on_change = self._devices_changed
         self.observer.on_change = self._container_changed
         self.observer.on_image = self._image_changed
         self.observer.on_health = self._health_changed
-        self._tidier = tidying.Tidier(
-            self.observer,
-            self._containers,
-            self._collector,
-            fifos,
-            self._shop.sandboxes,
-            lambda: self.pods() | self.observer.pods().keys(),
-        )
         self.observer.on_listed = self._tidier.look
-
-    def _make_shop(
-        self,
-        events: recorder.Log,
-        puller: ports.Puller | None,
-        clock: clocks.Clock,
-        withdrawal: ports.Withdrawal | None,
-        tokens: ports.Tokens | None,
-        commands: execs.Execs,
-    ) -> executor.Workshop:
-        settings, network = self._settings, self._network
-        boxes = sandboxes.Sandboxes(
-            network,
-            settings,
-            machine.Cgroups(self._facts),
-            pause.Pauses(self._facts.architecture),
-        )
-        shelf = volumes.Volumes(
-            self._objects,
-            settings,
-            volumes.Tokens(tokens, clock),
-            image_views.ImageViews(self._containerd, snapshotter=settings.snapshotter),
-        )
-        root_files = rootfs.RootFiles(
-            self._containerd, self._containers, snapshotter=settings.snapshotter
-        )
-        return executor.Workshop(
-            objects=self._objects,
-            containers=self._containers,
-            observer=self.observer,
-            network=network,
-            output=self.output,
-            sandboxes=boxes,
-            volumes=shelf,
-            images=images.ImageKeeper(self._images, puller, clock, settings.images.parallel_pulls),
-            maker=creation.Maker(
-                self._containers,
-                self._objects,
-                boxes,
-                shelf,
-                users.Users(root_files),
-                network,
-                settings,
-                self._facts,
-                self.devices,
-                self._containerd.address,
-            ),
-            checks=checks.Checks(commands),
-            withdrawal=withdrawal,
-            voice=voice.Voice(events.recorder("kubelet", on_node=True)),
-            clock=clock,
-            settings=settings,
-        )
-
-    def _make_preloader(self) -> preload.Preloader | None:
-        settings = self._settings
-        if settings.images.preload_dir is None:
-            return None
-        made = preload.Preloader(
-            settings.images.preload_dir,
-            settings.data_dir / preload.MEMORY,
-            self._images,
-            self._images,
-            self._shop.images.preloaded,
-            self._tell_of_node,
-        )
-        self._collector.given = made.given
-        return made
-
-    def _tell_of_node(self, kind: str, reason: str, message: str) -> None:
-        name = self._settings.node_name
-        node_ref = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "uid": name}}
-        self._node_events.event(node_ref, kind, reason, message)
+        self._collector.pulling = self._shop.images.pulling
+        self._shop.images.used = self._collector.used
+        self._shop.images.full = self._collector.look
+        if self._preloader is not None:
+            self._collector.given = self._preloader.given
 
     async def settled(self) -> None:
         """Until the pods that ran before this process have said how they are.

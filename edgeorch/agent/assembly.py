@@ -1,0 +1,219 @@
+"""The parts of the node agent, put together: what is made once and only used from then on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgeorch.agent import (
+    checks,
+    creation,
+    executor,
+    image_gc,
+    images,
+    local_storage,
+    logs,
+    machine,
+    node,
+    observer,
+    pause,
+    preload,
+    sandboxes,
+    tidying,
+    users,
+    voice,
+    volumes,
+)
+from edgeorch.core import image_gc as deciding
+from edgeorch.runtime import (
+    containers,
+    events,
+    execs,
+    image_views,
+    leases,
+    rootfs,
+    snapshots,
+    stdio,
+)
+from edgeorch.runtime import images as runtime_images
+from edgeorch.runtime import logs as runtime_logs
+
+if TYPE_CHECKING:
+    from edgeorch.agent import devices, endings, ports
+    from edgeorch.agent.settings import Settings
+    from edgeorch.lib import clock as clocks
+    from edgeorch.runtime import client
+    from edgeorch.store import recorder
+    from edgeorch.store.objects import Objects
+
+Tell = Callable[[str, str, str], None]
+"""Makes an event of the node: type, reason, message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What the agent works with and does not own."""
+
+    objects: Objects
+    events: recorder.Log
+    containerd: client.Client
+    network: ports.Network
+    puller: ports.Puller | None
+    clock: clocks.Clock
+    settings: Settings
+    withdrawal: ports.Withdrawal | None = None
+    tokens: ports.Tokens | None = None
+
+    def voice(self) -> recorder.Recorder:
+        return self.events.recorder("kubelet", on_node=True)
+
+    def tell_of_node(self) -> Tell:
+        name, speaker = self.settings.node_name, self.voice()
+        node_ref = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "uid": name}}
+        return lambda kind, reason, message: speaker.event(node_ref, kind, reason, message)
+
+
+class Runtime:
+    """containerd's nouns, and the output of containers. Make it inside the running loop."""
+
+    def __init__(self, given: Given) -> None:
+        containerd, settings = given.containerd, given.settings
+        self.containers = containers.Containers(containerd, snapshotter=settings.snapshotter)
+        self.images = runtime_images.Images(
+            containerd, snapshotter=settings.snapshotter, work_dir=settings.data_dir / "import"
+        )
+        self.fifos = stdio.StdioDir(settings.run_dir)
+        self.output: runtime_logs.Logs = logs.output(self.fifos, settings, given.voice())
+        self.execs = execs.Execs(containerd, self.containers, self.fifos)
+
+
+def observed(
+    given: Given, runtime: Runtime, facts: machine.Facts, details: endings.Endings
+) -> observer.Observer:
+    return observer.Observer(
+        runtime.containers,
+        events.Events(given.containerd),
+        details,
+        given.clock,
+        facts.boot_id,
+    )
+
+
+def workshop(
+    given: Given,
+    runtime: Runtime,
+    facts: machine.Facts,
+    seen: observer.Observer,
+    owned: devices.Devices,
+) -> executor.Workshop:
+    """What the workers of pods share."""
+    containerd, settings = given.containerd, given.settings
+    boxes = sandboxes.Sandboxes(
+        given.network, settings, machine.Cgroups(facts), pause.Pauses(facts.architecture)
+    )
+    shelf = volumes.Volumes(
+        given.objects,
+        settings,
+        volumes.Tokens(given.tokens, given.clock),
+        image_views.ImageViews(containerd, snapshotter=settings.snapshotter),
+    )
+    root_files = rootfs.RootFiles(containerd, runtime.containers, snapshotter=settings.snapshotter)
+    return executor.Workshop(
+        objects=given.objects,
+        containers=runtime.containers,
+        observer=seen,
+        network=given.network,
+        output=runtime.output,
+        sandboxes=boxes,
+        volumes=shelf,
+        images=images.ImageKeeper(
+            runtime.images, given.puller, given.clock, settings.images.parallel_pulls
+        ),
+        maker=creation.Maker(
+            runtime.containers,
+            given.objects,
+            boxes,
+            shelf,
+            users.Users(root_files),
+            given.network,
+            settings,
+            facts,
+            owned,
+            containerd.address,
+        ),
+        checks=checks.Checks(runtime.execs),
+        withdrawal=given.withdrawal,
+        voice=voice.Voice(given.voice()),
+        clock=given.clock,
+        settings=settings,
+    )
+
+
+def collector(given: Given, runtime: Runtime, tell: Tell) -> image_gc.ImageCollector:
+    limits = given.settings.images
+    return image_gc.ImageCollector(
+        given.objects,
+        runtime.images,
+        leases.Leases(given.containerd),
+        runtime.containers,
+        given.clock,
+        deciding.Thresholds(limits.gc_high_percent, limits.gc_low_percent, limits.gc_min_age),
+        given.settings.data_dir / "image-use.json",
+        tell,
+    )
+
+
+def preloader(
+    given: Given, runtime: Runtime, keeper: images.ImageKeeper, tell: Tell
+) -> preload.Preloader | None:
+    """None where no folder is preloaded from."""
+    settings = given.settings
+    if settings.images.preload_dir is None:
+        return None
+    return preload.Preloader(
+        settings.images.preload_dir,
+        settings.data_dir / preload.MEMORY,
+        runtime.images,
+        runtime.images,
+        keeper.preloaded,
+        tell,
+    )
+
+
+def node_keeper(
+    given: Given,
+    runtime: Runtime,
+    facts: machine.Facts,
+    seen: observer.Observer,
+    owned: devices.Devices,
+) -> node.NodeKeeper:
+    return node.NodeKeeper(
+        given.objects,
+        given.network,
+        runtime.images,
+        seen,
+        given.clock,
+        given.settings,
+        facts,
+        lambda: owned.capacity,
+    )
+
+
+def disk_meter(given: Given, shop: executor.Workshop) -> local_storage.DiskMeter:
+    return local_storage.DiskMeter(
+        snapshots.Snapshots(given.containerd, snapshotter=given.settings.snapshotter),
+        shop.volumes,
+        shop.maker.log_path,
+    )
+
+
+def tidier(
+    runtime: Runtime,
+    shop: executor.Workshop,
+    images_: image_gc.ImageCollector,
+    pods: Callable[[], set[str]],
+) -> tidying.Tidier:
+    return tidying.Tidier(
+        shop.observer, runtime.containers, images_, runtime.fifos, shop.sandboxes, pods
+    )
