@@ -62,7 +62,9 @@ def _mounts_token(spec: Object, account: Object) -> bool:
 
 def _mount_token(spec: Object, suffix: str) -> None:
     volumes = spec.get("volumes") or []
-    held = next((v["name"] for v in volumes if v["name"].startswith(VOLUME_PREFIX)), None)
+    # What has no name, or a strange one, is refused by validation, which comes after.
+    names = [volume.get("name") or "" for volume in volumes]
+    held = next((name for name in names if name.startswith(VOLUME_PREFIX)), None)
     name = held or VOLUME_PREFIX + suffix
     needed = False
     for container in [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]:

@@ -76,4 +76,7 @@ def _page_size(medium: str, pod: views.Pod) -> int:
     if len(sizes) != 1:
         why = "multiple sizes" if sizes else "no hugepages"
         raise VolumeError(f"cannot tell the page size of medium {medium}: the pod asks for {why}")
-    return quantity.parse(sizes.pop()).value()
+    try:
+        return quantity.parse(sizes.pop()).value()
+    except quantity.QuantityError as error:
+        raise VolumeError(f"cannot tell the page size of medium {medium}: {error}") from error

@@ -10,9 +10,15 @@ from edgeorch.agent.volumes import errors, scratch
 from edgeorch.model import views
 
 
-def test_a_medium_nobody_knows_is_told(tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize(
+    ("medium", "told"),
+    [
+        ("Flash", 'unknown storage medium "Flash"'),
+        ("HugePages", "the pod asks for no hugepages"),
+        ("HugePages-x", "quantities must match"),
+    ],
+)
+def test_a_medium_nobody_knows_is_told(medium: str, told: str, tmp_path: pathlib.Path) -> None:
     pod = views.Pod(metadata=views.Meta(name="p"))
-    with pytest.raises(errors.VolumeError, match='unknown storage medium "Flash"'):
-        scratch.make(tmp_path / "v", {"medium": "Flash"}, pod, 0)
-
-    assert not (tmp_path / "v").exists()
+    with pytest.raises(errors.VolumeError, match=told):
+        scratch.make(tmp_path / "v", {"medium": medium}, pod, 0)

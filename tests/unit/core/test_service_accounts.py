@@ -91,3 +91,10 @@ def test_a_missing_account_is_refused_in_kubernetes_words() -> None:
     )
     made["metadata"] |= {"generateName": "web-", "name": "web-x2b4k"}
     assert service_accounts.not_found(made).message.startswith('pods "web-" is forbidden')
+
+
+@pytest.mark.parametrize("volume", [{}, {"name": None}, {"name": "data"}])
+def test_a_volume_without_a_name_is_left_to_validation(volume: Object) -> None:
+    made = pod(volumes=[volume])
+    service_accounts.complete(made, account(), "abcde")
+    assert [each.get("name") for each in made["spec"]["volumes"]][1:] == ["kube-api-access-abcde"]
