@@ -55,6 +55,12 @@ class Call:
         return ", ".join(self.request.headers.getall(name, ()))
 
     @property
+    def asks_for_socket(self) -> bool:
+        """Whether the client wants to go on with a WebSocket."""
+        upgrades = "upgrade" in self.header("Connection").lower()
+        return upgrades and self.header("Upgrade").lower() == "websocket"
+
+    @property
     def pretty(self) -> bool:
         if "pretty" in self.query:
             return self.flag("pretty")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import datetime
     from collections.abc import AsyncIterator
 
-    from edgeorch.api import longrunning, ports
+    from edgeorch.api import longrunning, ports, sockets
     from edgeorch.api.call import Call
     from edgeorch.api.paths import Target
     from edgeorch.model.kinds import Object
@@ -194,11 +194,20 @@ async def _send(
     call: Call, lines: AsyncIterator[bytes], deadline: longrunning.Deadline
 ) -> web.StreamResponse:
     # The first chunk decides between a log and a Status.
-    chunk = await deadline.within(anext(lines, None))
+    first = await deadline.within(anext(lines, None))
+
+    async def pour(out: sockets.Outlet) -> None:
+        chunk = first
+        while chunk is not None and not deadline.passed:
+            await deadline.within(out.write(chunk))
+            chunk = await deadline.within(anext(lines, None))
+
+    if call.asks_for_socket:
+        from edgeorch.api import sockets  # rare
+
+        return await sockets.log(call, pour)
     response = web.StreamResponse(headers=responses.headers(call, "text/plain"))
     await response.prepare(call.request)
-    while chunk is not None and not deadline.passed:
-        await deadline.within(response.write(chunk))
-        chunk = await deadline.within(anext(lines, None))
+    await pour(response)
     await response.write_eof()
     return response

@@ -23,7 +23,7 @@ from edgeorch.store import watch
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from edgeorch.api import longrunning
+    from edgeorch.api import longrunning, sockets
     from edgeorch.api.call import Call
     from edgeorch.api.negotiation import Format
     from edgeorch.api.paths import Target
@@ -53,6 +53,10 @@ async def serve(
     seconds = asked.timeout or random.uniform(_LEAST, _MOST)  # noqa: S311
     response = web.StreamResponse(headers=responses.headers(call, negotiation.JSON))
     with running.hold(call, seconds) as deadline:
+        if call.asks_for_socket:
+            from edgeorch.api import sockets  # rare
+
+            return await sockets.events(call, lambda out: stream.run(out, deadline))
         await response.prepare(call.request)
         await stream.run(response, deadline)
     await response.write_eof()
@@ -114,7 +118,7 @@ class _Stream:
         if from_now and asked.initial_events is not False:
             self._initial = objects.list(resource, target.namespace).items
 
-    async def run(self, response: web.StreamResponse, deadline: longrunning.Deadline) -> None:
+    async def run(self, response: sockets.Outlet, deadline: longrunning.Deadline) -> None:
         async with self._watch as news:
             try:
                 await deadline.within(self._begin(response))
@@ -131,7 +135,7 @@ class _Stream:
                 gone = errors.expired(str(error)).status()
                 await response.write(_line("ERROR", json.encode(gone)))
 
-    async def _begin(self, response: web.StreamResponse) -> None:
+    async def _begin(self, response: sockets.Outlet) -> None:
         initial, self._initial = self._initial, []
         chosen = (stored.raw for stored in initial if self._chosen.matches(stored))
         await _write(response, (self._encoder.event(watch.ADDED, raw) for raw in chosen))
@@ -158,7 +162,7 @@ def _last_seen(event: watch.Event) -> bytes:
     return json.encode(obj)
 
 
-async def _write(response: web.StreamResponse, lines: Iterable[bytes]) -> None:
+async def _write(response: sockets.Outlet, lines: Iterable[bytes]) -> None:
     """Many small lines in few writes."""
     gathered: list[bytes] = []
     size = 0
