@@ -57,8 +57,12 @@ class Device:
             lab("down", self.name)
 
     def _connect(self) -> None:
-        connector = aiohttp.UnixConnector(str(self._run / "edgeorch/api.sock"))
+        connector = aiohttp.UnixConnector(self.socket)
         self._session = aiohttp.ClientSession("http://device", connector=connector)
+
+    @property
+    def socket(self) -> str:
+        return str(self._run / "edgeorch/api.sock")
 
     @property
     def session(self) -> aiohttp.ClientSession:

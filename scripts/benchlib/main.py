@@ -15,6 +15,7 @@ from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
+import api
 import changes
 import device as devices
 import network
@@ -202,6 +203,7 @@ async def main() -> None:
     parser.add_argument("--network", action="store_true", help="only Services and DNS")
     parser.add_argument("--changes", action="store_true", help="only rollouts, sizes and writes")
     parser.add_argument("--pulls", action="store_true", help="only pulls from a registry")
+    parser.add_argument("--api", action="store_true", help="only requests and watches")
     parser.add_argument("--megabytes", type=int, default=200, help="size of the image to pull")
     chosen = parser.parse_args()
     async with devices.Device(chosen.name, chosen.containerd, keep=chosen.keep) as device:
@@ -226,11 +228,18 @@ async def main() -> None:
             print(json.dumps(only, indent=2))
             print(changes.table(only))
             return
+        if chosen.api:
+            only = await api.Api(device).measure()
+            print(json.dumps(only, indent=2))
+            print(api.table(only))
+            return
         found = await measure(device, chosen.rounds, chosen.idle)
         found["pods"] = await many.measure(min(chosen.rounds, 3))
+        found["api"] = await api.Api(device).measure()
         found["pulls"] = await pulls.measure(device, min(chosen.rounds, 5), size, 4)
     chosen.json.write_text(json.dumps(found, indent=2) + "\n")
     print(table(found))
+    print(api.table(found["api"]))
     print(changes.table(found["changes"]))
     print(pods.table(found["pods"]))
     print(pulls.table(found["pulls"]))
