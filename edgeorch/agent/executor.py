@@ -371,6 +371,9 @@ class Executor:
     async def _remove(self, container_id: str) -> None:
         await self._drain(container_id)
         container = self._shop.observer.container(container_id)
+        if self._memory.gone:
+            # With its containers goes the last trace that leads the next process to its logs.
+            await asyncio.to_thread(self._shop.volumes.mark, self.pod.metadata.uid)
         await self._shop.containers.delete(container_id, force=True)
         if container is not None:
             await asyncio.to_thread(self._remove_files, container)
@@ -404,6 +407,7 @@ class Executor:
         meta = self.pod.metadata
         self._shop.images.forget(meta.uid)
         await self._remove_logs()
+        await self._shop.volumes.remove(meta.uid)
         if not self._memory.gone:
             options = {"gracePeriodSeconds": 0, "preconditions": {"uid": meta.uid}}
             try:

@@ -22,18 +22,19 @@ def own(new_lab: Callable[..., labs.Lab]) -> labs.Lab:
     return new_lab()
 
 
+@pytest.mark.timeout(labs.rounds(700, 12_500))
 def test_no_request_that_fits_the_schema_fails_the_server(own: labs.Lab) -> None:
     program = shutil.which("schemathesis", path=str(Path(sys.executable).parent))
     assert program, "schemathesis comes with the development environment"
     memory = Path(f"/proc/{own.pid}/status")
-    for group in GROUPS if labs.rounds(0, 1) else GROUPS[1:3]:
+    for group in GROUPS if labs.rounds(0, 1) else GROUPS[2:3]:
         told = own.run(
             program, "run", f"https://127.0.0.1:6443/openapi/v3/{group}",
             "--url", "https://127.0.0.1:6443", "-H", f"Authorization: Bearer {own.token}",
             "--tls-verify", "false", "--checks", "not_a_server_error", "--phases", "fuzzing",
             "--max-examples", str(labs.rounds(2, 50)), "--request-timeout", "20",
             "--exclude-path-regex", LEFT_OUT, "--generation-database", "none", "--no-color",
-            check=False, seconds=labs.rounds(150, 3000),
+            check=False, seconds=labs.rounds(600, 3000),
         )  # fmt: skip
         assert told.returncode == 0, told.stdout[-4000:]
         assert " passed" in told.stdout

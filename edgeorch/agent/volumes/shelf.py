@@ -176,6 +176,10 @@ class Volumes:
             await self._image_views.release(uid)
         await asyncio.to_thread(self._remove, uid)
 
+    def mark(self, uid: str) -> None:
+        """Leave a trace of the pod, so that a later start finds what is left of it. Blocks."""
+        (self._settings.pods_dir / uid).mkdir(parents=True, exist_ok=True)
+
     def uids(self) -> set[str]:
         with contextlib.suppress(FileNotFoundError):
             return {entry.name for entry in self._settings.pods_dir.iterdir()}
