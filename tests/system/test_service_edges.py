@@ -108,3 +108,40 @@ def test_endpoint_slices_by_hand_and_external_addresses(lab: labs.Lab, namespace
     labs.until(lambda: not served(lab, address, 8081), "refused")
     lab.kubectl("delete", "svc", "hand", *n)
     assert lab.get("endpointslice/hand-1", *n)["metadata"]["name"] == "hand-1"
+
+
+def test_what_is_kept_but_not_enforced_says_so(lab: labs.Lab, namespace: str) -> None:
+    """NetworkPolicy and Ingress are stored and served, with a warning; families that the device
+    does not have are refused."""
+    n = ("-n", namespace)
+    policy = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "closed"},
+        "spec": {"podSelector": {}, "ingress": [{"from": [{"podSelector": {}}]}]},
+    }
+    backend = {"service": {"name": "web", "port": {"number": 80}}}
+    paths = [{"path": "/", "pathType": "Prefix", "backend": backend}]
+    ingress = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": {"name": "front"},
+        "spec": {"rules": [{"host": "a.example", "http": {"paths": paths}}]},
+    }
+    for obj in (policy, ingress):
+        told = lab.try_kubectl("apply", "-f", "-", *n, stdin=obj)
+        assert told.returncode == 0
+        warning = f"Warning: {obj['kind']}: kept, but edgeorch does not act on this kind"
+        assert warning in told.stderr
+    kept = lab.get("networkpolicy/closed", *n)["spec"]
+    assert kept == policy["spec"] | {"policyTypes": ["Ingress"]}  # type: ignore[operator]
+    assert lab.get("ingress/front", *n)["spec"] == ingress["spec"]
+    assert "a.example" in lab.kubectl("get", "ingress", *n)
+
+    both = manifests.service("both", "ClusterIP", ipFamilyPolicy="RequireDualStack")
+    told = lab.try_kubectl("create", "-f", "-", *n, stdin=both)
+    assert told.returncode == 1
+    assert "this cluster is not configured for dual-stack services" in told.stderr
+    prefers = manifests.service("prefers", "ClusterIP", ipFamilyPolicy="PreferDualStack")
+    lab.apply(prefers, *n)
+    assert lab.get("svc/prefers", *n)["spec"]["ipFamilies"] == ["IPv4"]
