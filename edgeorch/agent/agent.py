@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from edgeorch.agent.settings import Settings
     from edgeorch.core.observed import Container
     from edgeorch.lib import clock as clocks
+    from edgeorch.net import addresses
     from edgeorch.runtime import client
     from edgeorch.store import recorder
     from edgeorch.store.objects import Objects
@@ -122,6 +123,7 @@ class Agent:
         self.observer.on_image = self._image_changed
         self.observer.on_health = self._health_changed
         self.observer.on_listed = self._tidier.look
+        self._network.on_addresses(self._addresses_changed)
         self._collector.pulling = self._shop.images.pulling
         self._shop.images.used = self._collector.used
         self._shop.images.full = self._collector.look
@@ -319,6 +321,11 @@ class Agent:
         if self.observer.health() is None:
             for worker in self._workers.values():
                 worker.retry("")
+
+    def _addresses_changed(self, _: addresses.NodeAddresses) -> None:
+        """Pods show the device's address, and those on its network have it."""
+        for worker in self._workers.values():
+            worker.look()
 
     def _container_changed(self, uid: str) -> None:
         worker = self._workers.get(uid)

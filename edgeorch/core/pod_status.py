@@ -75,7 +75,8 @@ _LISTS = (
 def _addresses(
     pod: views.Pod, seen: PodSeen, status: Object, old: Object, around: Surroundings
 ) -> None:
-    host = around.host_ip
+    # Without an uplink the device has none for a while: what is known stays.
+    host = around.host_ip or old.get("hostIP", "")
     if host:
         status["hostIP"] = host
         status["hostIPs"] = [{"ip": host}]

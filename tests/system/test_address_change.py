@@ -20,11 +20,15 @@ def test_a_new_address_restarts_nothing_and_serves_everything(
     balanced = manifests.service("web", "LoadBalancer", 8080)
     lab.apply(
         manifests.listed(
-            manifests.deployment("web", manifests.container(manifests.NAMES)), balanced
+            manifests.deployment("web", manifests.container(manifests.NAMES)),
+            balanced,
+            manifests.pod("on-host", labels={"app": "on-host"}, hostNetwork=True),
+            manifests.service("on-host", "ClusterIP"),
         )
     )
     lab.rollout("deploy/web")
-    (before,) = lab.items("pods")
+    lab.wait("pod/on-host", "condition=Ready")
+    (before,) = lab.items("pods", "-l", "app=web")
     kernel.ip("address", "flush", "dev", "uplink0", "scope", "global", netns=lab.device.netns)
     kernel.ip("address", "add", f"{MOVED}/24", "dev", "uplink0", netns=lab.device.netns)
     kernel.ip("address", "add", f"{NEIGHBOUR}/24", "dev", "lan0", netns=lab.device.lan)
@@ -49,6 +53,17 @@ def test_a_new_address_restarts_nothing_and_serves_everything(
     port = lab.get("svc/web")["spec"]["ports"][0]["nodePort"]
     for each in (port, 8080):
         labs.until(lambda p=each: answers(p), f"port {each} at the new address")  # type: ignore[misc]
-    (after,) = lab.items("pods")
+    (after,) = lab.items("pods", "-l", "app=web")
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
     assert after["status"]["containerStatuses"] == before["status"]["containerStatuses"]
+    # What is on the device's network has moved with it, and so have those who lead there.
+    assert after["status"]["hostIP"] == MOVED
+    on_host = lab.get("pod/on-host")["status"]
+    assert (on_host["podIP"], on_host["hostIP"]) == (MOVED, MOVED)
+    assert on_host["containerStatuses"][0]["restartCount"] == 0
+
+    def endpoints() -> list[str]:
+        subsets = lab.get("endpoints/on-host").get("subsets", [])
+        return [each["ip"] for subset in subsets for each in subset.get("addresses", [])]
+
+    labs.until(lambda: endpoints() == [MOVED], "the endpoint has moved")

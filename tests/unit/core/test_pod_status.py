@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -206,3 +207,15 @@ def test_a_created_attempt_does_not_count_yet() -> None:
 
     assert entry["restartCount"] == 0
     assert entry["lastState"]["terminated"]["exitCode"] == 1
+
+
+def test_addresses_follow_the_devices_and_stay_while_it_has_none() -> None:
+    here = pods.seen(pods.container())
+    moved = dataclasses.replace(AROUND, host_ip="192.0.2.7")
+    for pod, address in ((pods.pod(hostNetwork=True), "192.0.2.7"), (pods.pod(), "10.42.0.2")):
+        before = derive(pod, here)
+        after = pod_status.derive(pod, here, before, moved)
+        assert (after["hostIP"], after["podIP"]) == ("192.0.2.7", address)
+        assert after["containerStatuses"] == before["containerStatuses"]
+        alone = dataclasses.replace(AROUND, host_ip="")
+        assert pod_status.derive(pod, here, after, alone) == after
