@@ -126,6 +126,10 @@ class Preloader:
             told = str(error) if str(path) in str(error) else f"cannot import {path}: {error}"
             self._failed(name, stamp, told)
             return
+        except Exception as error:  # pods wait for the folder: one file must not stop them all
+            log.exception("Cannot import %s", path)
+            self._failed(name, stamp, f"cannot import {path}: {error!r}")
+            return
         # Named again by the same images, it has lost nothing; so the record comes last.
         self._known[name] = Record(stamp, tuple(sorted(set(images))))
         await asyncio.to_thread(self._remember)

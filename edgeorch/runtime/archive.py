@@ -130,10 +130,12 @@ def _read_oci(tar: tarball.Tarball, name: str) -> Iterator[Found]:
 
 def _oci_names(entry: dict[str, Any]) -> list[str]:
     annotations = entry.get("annotations") or {}
-    carried = annotations.get(NAME_ANNOTATION, "")
+    if not isinstance(annotations, dict):
+        raise errors.BadArchive("index.json has annotations that are no object")
+    carried = str(annotations.get(NAME_ANNOTATION) or "")
     if not carried:
         # The spec makes this a bare tag; podman, buildah and skopeo put the whole name there.
-        ref = annotations.get(REF_ANNOTATION, "")
+        ref = str(annotations.get(REF_ANNOTATION) or "")
         carried = ref if "/" in ref or ":" in ref else ""
     return [str(image_ref.normalise(carried))] if carried else []
 
@@ -180,17 +182,24 @@ def _read_docker(tar: tarball.Tarball, name: str) -> Iterator[Found]:
     for entry in entries:
         if not isinstance(entry, dict) or not isinstance(entry.get("Config"), str):
             raise errors.BadArchive("manifest.json has an image without Config")
+        for key in ("RepoTags", "Layers"):
+            if not _is_list_of_text(entry.get(key) or []):
+                raise errors.BadArchive(f"manifest.json has {key} that are no list of text")
         names = [name] if name and len(entries) == 1 else entry.get("RepoTags") or []
         if not names:
             raise errors.BadArchive("the image carries no name (RepoTags): give it one")
         yield _docker_image(tar, entry, [str(image_ref.normalise(tag)) for tag in names])
 
 
+def _is_list_of_text(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
 def _docker_image(tar: tarball.Tarball, entry: dict[str, Any], names: list[str]) -> Found:
     config_data = tar.read(entry["Config"], JSON_LIMIT)
     config = oci.Descriptor(OCI_CONFIG, _sha256(config_data), len(config_data))
     parsed = images.parse_config(config_data, config)
-    members = [str(layer) for layer in entry.get("Layers") or []]
+    members: list[str] = entry.get("Layers") or []
     if len(members) != len(parsed.diff_ids):
         raise errors.BadArchive(
             f"{len(members)} layers, but {entry['Config']} names {len(parsed.diff_ids)}"

@@ -13,11 +13,11 @@ import platform
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import msgspec
 from google.protobuf import field_mask_pb2
 
-from edgeorch.lib import json
 from edgeorch.runtime import client, content, errors, stamps
 from edgeorch.runtime import snapshotter as snapshotters
 from edgeorch.runtime.pb import images_pb2, types_pb2
@@ -222,36 +222,58 @@ def chain_id(diff_ids: Iterable[str]) -> str:
     return chain
 
 
+class _Settings(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    """`config` of the image-spec's configuration; any of it may be null."""
+
+    entrypoint: list[str] | None = None
+    cmd: list[str] | None = None
+    env: list[str] | None = None
+    working_dir: str | None = None
+    user: str | None = None
+    stop_signal: str | None = None
+    exposed_ports: dict[str, Any] | None = None
+    volumes: dict[str, Any] | None = None
+
+
+class _RootFs(msgspec.Struct, frozen=True, kw_only=True):
+    diff_ids: list[str] | None = None
+
+
+class _Configuration(msgspec.Struct, frozen=True, kw_only=True):
+    config: _Settings | None = None
+    rootfs: _RootFs | None = None
+    os: str | None = None
+    architecture: str | None = None
+    variant: str | None = None
+
+
 def parse_config(data: bytes, descriptor: oci.Descriptor) -> ImageConfig:
+    """Raises BadImage."""
+    what = f"image configuration {descriptor.digest}"
     try:
-        document = json.decode(data)
-    except json.DecodeError as error:
-        raise errors.BadImage(
-            f"image configuration {descriptor.digest} is not JSON: {error}"
-        ) from error
-    if not isinstance(document, dict):
-        raise errors.BadImage(f"image configuration {descriptor.digest} is not a JSON object")
-    config = document.get("config") or {}
-    rootfs = document.get("rootfs") or {}
-    diff_ids = rootfs.get("diff_ids") or []
+        document = msgspec.json.decode(data, type=_Configuration)
+    except msgspec.ValidationError as error:
+        raise errors.BadImage(f"{what} is malformed: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise errors.BadImage(f"{what} is not JSON: {error}") from error
+    config = document.config or _Settings()
+    diff_ids = (document.rootfs or _RootFs()).diff_ids
     if not diff_ids:
-        raise errors.BadImage(f"image configuration {descriptor.digest} names no layers")
+        raise errors.BadImage(f"{what} names no layers")
     return ImageConfig(
-        entrypoint=list(config.get("Entrypoint") or []),
-        cmd=list(config.get("Cmd") or []),
-        env=list(config.get("Env") or []),
-        working_dir=config.get("WorkingDir") or "",
-        user=config.get("User") or "",
-        stop_signal=config.get("StopSignal") or "",
-        exposed_ports=sorted(config.get("ExposedPorts") or {}),
-        volumes=sorted(config.get("Volumes") or {}),
-        diff_ids=list(diff_ids),
+        entrypoint=config.entrypoint or [],
+        cmd=config.cmd or [],
+        env=config.env or [],
+        working_dir=config.working_dir or "",
+        user=config.user or "",
+        stop_signal=config.stop_signal or "",
+        exposed_ports=sorted(config.exposed_ports or {}),
+        volumes=sorted(config.volumes or {}),
+        diff_ids=diff_ids,
         chain_id=chain_id(diff_ids),
         config_digest=descriptor.digest,
         platform=oci.Platform(
-            document.get("os") or "linux",
-            document.get("architecture") or "",
-            document.get("variant") or "",
+            document.os or "linux", document.architecture or "", document.variant or ""
         ),
     )
 

@@ -202,6 +202,9 @@ def _bytes(path: Path, data: bytes) -> Path:
     return path
 
 
+_ODD_ANNOTATIONS = b'{"manifests": [{"digest": "sha256:a", "size": 1, "annotations": [1]}]}'
+
+
 @pytest.mark.parametrize(
     ("make", "why"),
     [
@@ -211,6 +214,16 @@ def _bytes(path: Path, data: bytes) -> Path:
         pytest.param(lambda path: _bytes(path, b"\x1f\x8bxx"), "cannot inflate", id="bad gzip"),
         pytest.param(lambda path: _bytes(path, b"(\xb5/\xfdx"), "cannot inflate", id="bad zstd"),
         pytest.param(lambda path: archives.tar(path, {"a": b""}), "neither", id="another tar"),
+        pytest.param(
+            lambda path: archives.tar(path, {"manifest.json": b'[{"Config": "c", "RepoTags": 5}]'}),
+            "RepoTags that are no list of text",
+            id="tags",
+        ),
+        pytest.param(
+            lambda path: archives.tar(path, {"index.json": _ODD_ANNOTATIONS}),
+            "annotations that are no object",
+            id="annotations",
+        ),
         pytest.param(_truncated, "unexpected end of data", id="cut off"),
         pytest.param(_damaged_layer, "damaged blob.*sha256", id="damaged layer"),
         pytest.param(

@@ -64,8 +64,22 @@ def test_events_nobody_acts_on_are_passed_over() -> None:
     assert events.decode(envelope) == events.ImageChanged("a", removed=True)
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b"{", b'{"rootfs": {}}'])
-def test_a_configuration_without_layers_is_a_bad_image(data: bytes) -> None:
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"[]",
+        b"{",
+        b"\xff",
+        b'{"rootfs": {}}',
+        b'{"rootfs": {"diff_ids": [5]}}',
+        b'{"rootfs": []}',
+        b'{"config": [], "rootfs": {"diff_ids": ["sha256:a"]}}',
+        b'{"config": {"Entrypoint": "sh"}, "rootfs": {"diff_ids": ["sha256:a"]}}',
+        b'{"config": {"Env": [5]}, "rootfs": {"diff_ids": ["sha256:a"]}}',
+    ],
+)
+def test_what_is_no_configuration_is_a_bad_image(data: bytes) -> None:
     with pytest.raises(errors.BadImage, match="sha256:x"):
         images.parse_config(data, oci.Descriptor("", "sha256:x", len(data)))
 
@@ -75,3 +89,10 @@ def test_a_connection_does_not_remember_every_call_there_ever_was() -> None:
     for number in range(3 * client.CLOSED_STREAMS):
         connection._closed_streams[number] = None
     assert len(connection._closed_streams) == client.CLOSED_STREAMS
+
+
+def test_all_of_a_configuration_but_its_layers_may_be_missing() -> None:
+    data = b'{"config": {"Cmd": null, "Env": ["A=1"]}, "rootfs": {"diff_ids": ["sha256:a"]}}'
+    found = images.parse_config(data, oci.Descriptor("", "sha256:x", len(data)))
+    assert (found.cmd, found.env, found.user, found.diff_ids) == ([], ["A=1"], "", ["sha256:a"])
+    assert found.chain_id == "sha256:a"
