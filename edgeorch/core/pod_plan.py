@@ -252,7 +252,8 @@ class _Planner:
         attempt = self._attempt(spec.name, latest)
         if self.seen.images.get(spec.name) != attempt:
             return self._try(actions.EnsureImage(spec.name, attempt))
-        if self.seen.sandbox is None and _needs_address(spec):
+        failing = actions.EnsureSandbox().topic in self.seen.failures
+        if self.seen.sandbox is None and (failing or _needs_address(spec)):
             return _Step.COMING
         if self.seen.volumes is None:
             return _Step.COMING

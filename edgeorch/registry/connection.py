@@ -97,7 +97,7 @@ class Connection:
             try:
                 yield await self._persist(stack, method, url, headers)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                told = str(error) or type(error).__name__
+                told = told_of(error)
                 verb = method.capitalize()
                 raise errors.Unreachable(f'failed to do request: {verb} "{url}": {told}') from error
 
@@ -355,3 +355,18 @@ async def _message(response: aiohttp.ClientResponse) -> str:
         return f"{first['code']}: {first.get('message', '')}".rstrip(": ")
     except (json.DecodeError, KeyError, IndexError, TypeError):
         return raw.decode(errors="replace").strip()[:200] or str(response.reason)
+
+
+def told_of(error: Exception) -> str:
+    """What failed on the way, as other clients of registries word it."""
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            why = error.os_error.strerror or str(error.os_error)
+            return f"dial tcp: lookup {error.host}: {why[:1].lower()}{why[1:]}"
+        case aiohttp.ClientConnectorSSLError() | aiohttp.ClientConnectorCertificateError():
+            return str(error)
+        case aiohttp.ClientConnectorError() if error.os_error.errno:
+            why = os.strerror(error.os_error.errno).lower()
+            return f"dial tcp {error.host}:{error.port}: connect: {why}"
+        case _:
+            return str(error) or type(error).__name__

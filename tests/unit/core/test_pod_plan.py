@@ -44,6 +44,16 @@ def test_none_is_created_while_a_volume_is_missing() -> None:
     assert planned(pods.pod(), waits) == [actions.EnsureSandbox()]
 
 
+def test_none_is_created_while_the_sandbox_fails() -> None:
+    topic = actions.EnsureSandbox().topic
+    waits = PodSeen(
+        images={"main": 0}, volumes="", failures={topic: Failure("Failed", "why", 1001.0)}
+    )
+
+    assert planned(pods.pod(), waits) == []
+    assert planned(pods.pod(), waits, now=1002.0) == [actions.EnsureSandbox()]
+
+
 def test_one_that_names_its_address_waits_for_it() -> None:
     env = [{"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]
     pod = pods.pod(containers=[{"name": "main", "image": "i", "env": env}])
