@@ -33,10 +33,11 @@ T = TypeVar("T")
 SERVICES = "/api/v1/namespaces/default/services"
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
 PODS = "/api/v1/namespaces/default/pods"
-CONNECTIONS = 1000
+CONNECTIONS = 500
+TURNS = 21
 ROUNDS = 15
 BULK_PORT = 9000
-BULK_OCTETS = 1 << 28
+BULK_OCTETS = 1 << 27
 GATE = "example.com/in-service"
 _CLONE_NEWNET = 0x40000000
 
@@ -154,6 +155,24 @@ def _source(netns: pathlib.Path) -> Iterator[None]:
         listener.close()
 
 
+def _compared(unit: str, through: Callable[[], float], direct: Callable[[], float]) -> Result:
+    """The ratio is the median of turns, in each of which one follows right upon the other, now
+    this one first, now that one: what else the machine does falls on both."""
+    turns = []
+    for number in range(TURNS):
+        if number % 2:
+            second, first = direct(), through()
+        else:
+            first, second = through(), direct()
+        turns.append((first, second))
+    rates = [round(statistics.median(side)) for side in zip(*turns, strict=True)]
+    return {
+        f"through the Service, {unit}": rates[0],
+        f"to the pod, {unit}": rates[1],
+        "ratio": round(statistics.median(first / second for first, second in turns), 3),
+    }
+
+
 def _spread(taken: list[float]) -> Result:
     ordered = sorted(taken)
     return {
@@ -212,19 +231,13 @@ class Network:
         made = await self._device.create(SERVICES, service("bulk"))
         await self._device.create(SLICES, endpoint_slice("bulk", address, port=BULK_PORT))
         cluster_ip = made["spec"]["clusterIP"]
-        turns = []
         with _source(self._pin(uid)):
             _inside(self._node, lambda: _until(cluster_ip, True))
-            for _ in range(5):
-                through = _inside(self._node, lambda: throughput(cluster_ip, 80))
-                direct = _inside(self._node, lambda: throughput(address, BULK_PORT))
-                turns.append((through, direct))
-        through, direct = (statistics.median(rates) for rates in zip(*turns, strict=True))
-        return {
-            "through the Service, MB per second": round(through / 1e6),
-            "to the pod, MB per second": round(direct / 1e6),
-            "ratio": round(through / direct, 3),
-        }
+            return _compared(
+                "MB per second",
+                lambda: _inside(self._node, lambda: throughput(cluster_ip, 80)) / 1e6,
+                lambda: _inside(self._node, lambda: throughput(address, BULK_PORT)) / 1e6,
+            )
 
     async def _unready(self) -> Result:
         """From the request that turns the gate false to the first connection refused."""
@@ -248,20 +261,11 @@ class Network:
             response.raise_for_status()
 
     def _ratio(self, cluster_ip: str, address: str) -> Result:
-        """Medians of turns: what else the machine does falls on both."""
-        turns = [
-            (
-                _inside(self._node, lambda: connection_rate(cluster_ip)),
-                _inside(self._node, lambda: connection_rate(address)),
-            )
-            for _ in range(5)
-        ]
-        through, direct = (statistics.median(rates) for rates in zip(*turns, strict=True))
-        return {
-            "through the Service, per second": round(through),
-            "to the pod, per second": round(direct),
-            "ratio": round(through / direct, 3),
-        }
+        return _compared(
+            "per second",
+            lambda: _inside(self._node, lambda: connection_rate(cluster_ip)),
+            lambda: _inside(self._node, lambda: connection_rate(address)),
+        )
 
     async def _fill(self, have: int, wanted: int, address: str) -> None:
         for number in range(have, wanted):
