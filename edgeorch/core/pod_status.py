@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgeorch.core import eviction, pod_phase, pod_plan, qos, restarts
+from edgeorch.core import actions, eviction, pod_phase, pod_plan, qos, restarts
 from edgeorch.core.observed import Container, Exit, Failure, Kind, PodSeen, State
 from edgeorch.lib import backoff
 from edgeorch.model import views
@@ -263,6 +263,9 @@ def back_off_message(pod: views.Pod, name: str, delay: float) -> str:
 
 def _waiting_to_start(pod: views.Pod, spec: views.Container, kind: Kind, seen: PodSeen) -> Object:
     failure = _failure(seen, spec.name)
+    if seen.sandbox is None and actions.EnsureSandbox().topic in seen.failures:
+        # The kubelet would not have come to the container.
+        failure = seen.failures.get(f"image/{spec.name}")
     if failure is not None:
         return _waiting(failure.reason, failure.message)
     inits = bool(pod.spec.init_containers) and kind is not Kind.EPHEMERAL

@@ -114,6 +114,20 @@ def test_what_holds_a_container_up_is_its_reason() -> None:
 
 
 @pytest.mark.parametrize(
+    ("topic", "reason"),
+    [("create/main", "ContainerCreating"), ("image/main", "ErrImagePull")],
+)
+def test_a_sandbox_that_fails_comes_before_the_container(topic: str, reason: str) -> None:
+    failures = {
+        "sandbox": Failure("FailedCreatePodSandBox", "no", 1010.0),
+        topic: Failure("ErrImagePull", "why", 1010.0),
+    }
+    status = derive(pods.pod(), PodSeen(failures=failures))
+
+    assert status["containerStatuses"][0]["state"]["waiting"]["reason"] == reason
+
+
+@pytest.mark.parametrize(
     ("policy", "codes", "phase"),
     [
         pytest.param("Never", (0, 0), "Succeeded", id="all well"),
