@@ -25,8 +25,13 @@ async def test_a_pod_runs_and_says_so(lab: Lab) -> None:
         ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"),
         "True",
     )
-    reasons = [reason for reason, _ in lab.events("web")]
-    assert sorted(reasons) == ["Created", "Pulled", "Started"]
+
+    def reasons() -> list[str]:
+        return sorted(reason for reason, _ in lab.events("web"))
+
+    # That it runs may be seen before it is told.
+    await lab.until(lambda: len(reasons()) == 3, "its events")
+    assert reasons() == ["Created", "Pulled", "Started"]
 
 
 async def test_a_killed_container_comes_back(lab: Lab) -> None:
