@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgeorch.net import links
+from edgeorch.net import links, network
 from edgeorch.wire import image_ref
 from scripts.lablib import kernel
 
@@ -218,7 +218,8 @@ def _network(lab: labs.Lab, wanted: Explained) -> Iterator[str]:
 
 def _files(lab: labs.Lab, wanted: Explained) -> Iterator[str]:
     run, data = lab.device.run / "edgeorch", lab.device.data / "edgeorch"
-    yield from _differ("network record", _stems(run / "sandboxes"), wanted.wired)
+    records = _stems(run / "sandboxes") - {network.LAST_ADDRESS}
+    yield from _differ("network record", records, wanted.wired)
     yield from _differ("pin", _entries(run / "netns"), wanted.wired)
     yield from _differ("sandbox", _entries(run / "pods"), wanted.alive)
     yield from _differ("FIFO folder", _entries(run / "io"), set(wanted.running))
