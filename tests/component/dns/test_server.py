@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import pathlib
 import random
@@ -195,6 +196,27 @@ async def test_silent_connections_are_closed(tmp_path: pathlib.Path) -> None:
             assert await reader.read() == b""
         writer.close()
         await ends(device)
+
+
+async def test_a_query_that_comes_drop_by_drop_is_not_waited_for(tmp_path: pathlib.Path) -> None:
+    async with serving(tmp_path, idle=0.1) as device:
+        reader, writer = await asyncio.open_connection(*device.where)
+
+        async def drip() -> None:
+            writer.write(b"\xff\xff")
+            while True:
+                writer.write(b"\0")
+                await asyncio.sleep(0.01)
+
+        dripping = asyncio.create_task(drip())
+        try:
+            async with asyncio.timeout(5):
+                with contextlib.suppress(ConnectionError):
+                    assert await reader.read() == b""
+                await ends(device)
+        finally:
+            await tasks.cancel_and_wait(dripping)
+            writer.close()
 
 
 async def test_one_client_cannot_take_all_connections(tmp_path: pathlib.Path) -> None:
