@@ -197,6 +197,7 @@ class Agent:
         """Before any worker begins: what a crash left half-made."""
         try:
             self._node.set_runtime_version(await self._containerd.health())
+            await self.execs.end_former()
             await self._tidier.tidy()
             await asyncio.to_thread(gc.remove_dead_links, self._settings)
         except errors.ContainerdError as error:

@@ -90,6 +90,7 @@ class Execs:
         self._fifos = fifos
         # The shim takes up to 10 s to delete an exec whose children still hold its output.
         self._ending: set[asyncio.Task[None]] = set()
+        self._own_ids: set[str] = set()
 
     async def close(self) -> None:
         """Wait until no exec leaves anything behind."""
@@ -130,11 +131,9 @@ class Execs:
         """A running process. Raises NotFound, ContainerdError when the program cannot be run."""
         spec = process_spec(await self._records.spec(container_id), command)
         exec_id = f"exec-{os.urandom(8).hex()}"
-        io = await asyncio.to_thread(
-            lambda: self._fifos.make(
-                container_id, exec_id, terminal=command.terminal, stdin=command.stdin
-            )
-        )
+        self._own_ids.add(exec_id)
+        # In place, on a tmpfs: who is cancelled while a thread makes them would leave them there.
+        io = self._fifos.make(container_id, exec_id, terminal=command.terminal, stdin=command.stdin)
         process = ExecProcess(self._client, container_id, exec_id, io)
         try:
             await process.start(spec)
@@ -146,12 +145,11 @@ class Execs:
             await asyncio.shield(closing)
 
     async def end_former(self) -> None:
-        """End what a former process of ours ran in containers: nobody hears or feeds it any more.
-
-        Before the first of our own.
-        """
+        """End what a former process ran in containers: nobody hears or feeds it any more."""
         for container_id in await asyncio.to_thread(self._fifos.container_ids):
             for exec_id in await asyncio.to_thread(self._fifos.exec_ids, container_id):
+                if exec_id in self._own_ids:
+                    continue
                 await self._end_former(container_id, exec_id)
                 await asyncio.to_thread(self._fifos.remove, container_id, exec_id)
 
@@ -181,6 +179,7 @@ class Execs:
         with contextlib.suppress(errors.ContainerdError):
             await self._client.call(self._client.services.tasks.DeleteProcess, request)
         await asyncio.to_thread(self._fifos.remove, container_id, exec_id)
+        self._own_ids.discard(exec_id)
 
 
 class ExecProcess:
