@@ -96,15 +96,18 @@ async def test_only_what_nobody_wants_makes_room(device: Lab, tmp_path: pathlib.
         "kept/used:1",
         "unwanted/b:1",
     ]
+    # It looks again by itself, so what is wanted is known before it is there.
+    await lab.objects.create("controllerrevisions.apps", _revision("kept/revision:1"))
+    await lab.objects.create("cronjobs.batch", _cron_job("kept/cron:1"))
+    await lab.run("uses", container={"image": "kept/used:1", "imagePullPolicy": "Never"})
+    chains = {}
     for number, name in enumerate(given):
         made = archives.oci(tmp_path / f"{number}.tar", name, mark=name)
         await lab.images.import_archive(made)
-    await lab.images.label("docker.io/kept/pinned:1", {image_gc.PIN_LABEL: "pinned"})
-    await lab.objects.create("controllerrevisions.apps", _revision("kept/revision:1"))
-    await lab.objects.create("cronjobs.batch", _cron_job("kept/cron:1"))
-    await lab.run("uses", container={"image": "kept/used:1"})
+        if "pinned" in name:
+            await lab.images.label(f"docker.io/{name}", {image_gc.PIN_LABEL: "pinned"})
+        chains[name] = (await lab.images.config(f"docker.io/{name}")).chain_id
     await lab.running("uses")
-    chains = {name: (await lab.images.config(f"docker.io/{name}")).chain_id for name in given}
     lab.agent._collector.look()
 
     async def gone() -> set[str]:
