@@ -129,6 +129,7 @@ class Agent:
         self._shop.images.full = self._collector.look
         if self._preloader is not None:
             self._collector.given = self._preloader.given
+            self._collector.preloaded = self._shop.images.preloaded
 
     async def settled(self) -> None:
         """Until the pods that ran before this process have said how they are.

@@ -99,6 +99,9 @@ class ImageCollector:
         self._wake = asyncio.Event()
         self.given: Callable[[], set[str]] = set
         """Images that the preload folder gives."""
+        self.preloaded = asyncio.Event()
+        """Set while none is being imported from there: before that, `given` may lack some."""
+        self.preloaded.set()
         self.pulling: Callable[[], set[str]] = set
 
     def used(self, ref: str) -> None:
@@ -118,6 +121,7 @@ class ImageCollector:
         while True:
             self._wake.clear()
             pause = PERIOD
+            await self.preloaded.wait()
             try:
                 await self.collect()
             except errors.ContainerdError as error:

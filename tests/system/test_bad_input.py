@@ -185,6 +185,9 @@ def test_kubectl_tells_what_is_wrong(lab: labs.Lab, version: str) -> None:
     assert 'The Deployment "bad" is invalid: spec.replicas: Invalid value: -1' in negative
     slip = _deployment()
     slip["spec"]["replcas"] = 1
+    if version == "1.20":  # looks at fields by itself, and knows no --validate=warn
+        assert 'unknown field "replcas"' in told(slip)
+        return
     assert 'unknown field "spec.replcas"' in told(slip)
     accepted = lab.try_kubectl("create", "-f", "-", "--validate=warn", stdin=slip, version=version)
     assert accepted.returncode == 0, accepted.stderr

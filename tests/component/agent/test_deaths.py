@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from edgeorch.agent import linux
+from edgeorch.net import network
 from edgeorch.runtime import client, errors
 from tests.component.agent.conftest import Lab
 from tests.system import lab as labs
@@ -85,6 +86,7 @@ async def left(lab: Lab) -> dict[str, object]:
         folder: sorted(path.name for path in (run / folder).glob("*"))
         for folder in ("io", "netns", "pods", "sandboxes")
     }
+    names["sandboxes"] = [name for name in names["sandboxes"] if name != network.LAST_ADDRESS]
     return {
         **names,
         "containers": [record.id for record in await lab.containers.list()],
