@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import pathlib
+import threading
+
+_turn = threading.Lock()
+"""Threads that write the same file share its scratch name."""
 
 
 def write_atomically(path: pathlib.Path, data: bytes) -> None:
     """Readers see the old bytes or the new ones. Not fsynced: the files die with the boot."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.new")
-    scratch.write_bytes(data)
-    os.replace(scratch, path)
+    with _turn:
+        scratch.write_bytes(data)
+        os.replace(scratch, path)
