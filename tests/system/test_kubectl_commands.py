@@ -70,6 +70,8 @@ def test_who_am_i_and_what_may_i(lab: labs.Lab, version: str) -> None:
 
 
 def test_a_created_token_opens_the_api(lab: labs.Lab, namespace: str, version: str) -> None:
+    if version == "1.20":
+        pytest.skip("kubectl creates tokens since 1.24")
     token = lab.kubectl("create", "token", "default", "-n", namespace, version=version).strip()
     me = lab.kubectl("--token", token, "auth", "whoami", "-o", "jsonpath={.status.userInfo}")
     assert token.count(".") == 2
