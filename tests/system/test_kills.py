@@ -166,7 +166,7 @@ def at_rest(lab: labs.Lab, seconds: float = 90.0) -> None:
 @pytest.mark.timeout(3600)  # the full form
 def test_kills_at_random_moments_of_a_busy_device(own: labs.Lab, tmp_path: Path) -> None:
     seed = int(os.environ.get("EDGEORCH_SEED") or random.randrange(10**6))
-    total = labs.rounds(12, 200)
+    total = labs.rounds(4, 200)
     chance = random.Random(seed)
     quiet = own.get("pod/quiet")
     pid = container_pid(own, quiet)
