@@ -397,7 +397,8 @@ class Executor:
         if self._memory.gone or self.pod.metadata.deletion_timestamp:
             # While its other traces still lead to it.
             await self._remove_logs()
-        await self._shop.volumes.remove(uid)
+        shows = any(volume.get("image") for volume in self.pod.spec.volumes)
+        await self._shop.volumes.remove(uid, shows_images=shows)
         await self._shop.sandboxes.tear_down(self.pod)
         self._memory.volumes = None
         self._memory.images.clear()
@@ -407,7 +408,8 @@ class Executor:
         meta = self.pod.metadata
         self._shop.images.forget(meta.uid)
         await self._remove_logs()
-        await self._shop.volumes.remove(meta.uid)
+        shows = any(volume.get("image") for volume in self.pod.spec.volumes)
+        await self._shop.volumes.remove(meta.uid, shows_images=shows)
         if not self._memory.gone:
             options = {"gracePeriodSeconds": 0, "preconditions": {"uid": meta.uid}}
             try:

@@ -163,13 +163,14 @@ class Volumes:
                 told = f'MountVolume.SetUp failed for volume "{volume["name"]}" : {error}'
                 raise VolumeError(told) from error
 
-    async def remove(self, uid: str) -> None:
+    async def remove(self, uid: str, *, shows_images: bool = False) -> None:
         """Everything under both directories but the sandbox's own files.
 
-        Raises OSError, and ContainerdError for pods that show images.
+        `shows_images`: its spec says so, whatever is left on the disk to tell it. Raises OSError,
+        and ContainerdError for pods that show images.
         """
         self._tokens.forget(uid)
-        if self._held(uid).exists():
+        if shows_images or self._held(uid).exists():
             await asyncio.to_thread(
                 removal.remove_with_mounts, self._settings.sandboxes_dir / uid / "volumes"
             )
