@@ -392,13 +392,11 @@ class Executor:
     # --- the end --------------------------------------------------------------------------------
 
     async def _tear_down(self) -> None:
-        uid = self.pod.metadata.uid
         self._memory.sandbox = None
         if self._memory.gone or self.pod.metadata.deletion_timestamp:
             # While its other traces still lead to it.
             await self._remove_logs()
-        shows = any(volume.get("image") for volume in self.pod.spec.volumes)
-        await self._shop.volumes.remove(uid, shows_images=shows)
+        await self._remove_volumes()
         await self._shop.sandboxes.tear_down(self.pod)
         self._memory.volumes = None
         self._memory.images.clear()
@@ -408,8 +406,7 @@ class Executor:
         meta = self.pod.metadata
         self._shop.images.forget(meta.uid)
         await self._remove_logs()
-        shows = any(volume.get("image") for volume in self.pod.spec.volumes)
-        await self._shop.volumes.remove(meta.uid, shows_images=shows)
+        await self._remove_volumes()
         if not self._memory.gone:
             options = {"gracePeriodSeconds": 0, "preconditions": {"uid": meta.uid}}
             try:
@@ -420,6 +417,10 @@ class Executor:
                 if error.code not in (404, 409):
                     raise
         self._memory.finished = True
+
+    async def _remove_volumes(self) -> None:
+        shows = any(volume.get("image") for volume in self.pod.spec.volumes)
+        await self._shop.volumes.remove(self.pod.metadata.uid, shows_images=shows)
 
     async def _remove_logs(self) -> None:
         folder = self._shop.maker.log_path(self.pod.metadata, "x", 0).parent.parent
