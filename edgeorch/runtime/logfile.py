@@ -156,9 +156,16 @@ def _after(name: str) -> str:
     return f"{base}.{(moment + datetime.timedelta(seconds=1)).strftime(_STAMP)}"
 
 
-def uncompressed(path: Path) -> list[Path]:
-    """The rotated files of a log that are to be compressed: all but the newest."""
-    return [file for file in rotated(path)[:-1] if file.suffix != ZIPPED]
+def uncompressed(path: Path, settled: int) -> list[Path]:
+    """The rotated files of a log that are to be compressed: all but the newest.
+
+    Only what is older than the file `settled`, an inode: what was written from there on may yet be
+    taken back by `Appender.cut`, which looks for that file.
+    """
+    files = rotated(path)
+    inodes = [_inode(file) for file in files]
+    end = inodes.index(settled) if settled in inodes else len(files)
+    return [file for file in files[: min(end, len(files) - 1)] if file.suffix != ZIPPED]
 
 
 def compress(path: Path) -> None:

@@ -102,6 +102,11 @@ class Pump:
             if source is not None and (left := source.left()):
                 self._append(stream, stream.formatter.feed(left, self._stamp()))
 
+    @property
+    def settled(self) -> int:
+        """Inode of the log's file up to which the next process will take nothing back."""
+        return self._recorded[0]
+
     def turn(self, stream: _Stream) -> int:
         """One piece, from the pipe into the log; its size, 0 at the end of the stream.
 
@@ -196,8 +201,9 @@ class Pump:
         if self._record is not None:
             if stream.spool is not None:
                 self._record.places[stream.name] = stream.spool.place
-            self._recorded = (self.appender.inode, self.appender.size)
-            self._record.write(*self._recorded)
+            place = self.appender.inode, self.appender.size
+            self._record.write(*place)
+            self._recorded = place  # only now: others go by it
 
     def _begin_record(self) -> None:
         try:

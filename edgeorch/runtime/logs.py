@@ -225,7 +225,7 @@ class Logs:
         """In the housekeeper's thread."""
         before = time.thread_time()
         try:
-            for file in logfile.uncompressed(pump.appender.path):
+            for file in logfile.uncompressed(pump.appender.path, pump.settled):
                 with contextlib.suppress(FileNotFoundError):  # too old meanwhile
                     logfile.compress(file)
             if self._space is not None:

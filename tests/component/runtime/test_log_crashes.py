@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import random
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from edgeorch.runtime import logfile, logs, stdio
-from tests.component.runtime.test_log_files import Talker, whole
+from tests.component.runtime.test_log_files import NOW, Talker, entries, lines, whole
 
 CHILD = """
 import asyncio, pathlib, sys
@@ -30,39 +32,73 @@ async def main():
 asyncio.run(main())
 """
 KILLS = 8
-LINES = 400_000
 
 
 async def test_killed_at_any_moment_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
     run, path = tmp_path / "run", tmp_path / "pods" / "0.log"
     talker = Talker(stdio.StdioDir(run).make("c"))
-    speaking = asyncio.create_task(asyncio.to_thread(_speak, talker))
+    enough = threading.Event()
+    speaking = asyncio.create_task(asyncio.to_thread(_speak, talker, enough))
     dice = random.Random(7)
     for _ in range(KILLS):
-        command = [sys.executable, "-c", CHILD, str(run), str(path)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
-            assert child.stdout
-            assert await asyncio.to_thread(child.stdout.readline) == b"up\n"
-            await asyncio.sleep(dice.random() * 0.02)
-            assert not speaking.done()
-            child.send_signal(signal.SIGKILL)
+        child = subprocess.Popen(
+            [sys.executable, "-c", CHILD, str(run), str(path)], stdout=subprocess.PIPE
+        )
+        assert child.stdout
+        said = await asyncio.to_thread(child.stdout.readline)
+        await asyncio.sleep(dice.random() * 0.02)
+        child.send_signal(signal.SIGKILL)
+        child.communicate()
+        assert said == b"up\n"
     output = logs.Logs(stdio.StdioDir(run), max_files=1000)
     await output.attach("c", path)
-    await speaking
+    enough.set()
+    last = await speaking
     talker.end()
     await output.finish("c")
     await output.close()
     assert len(logfile.rotated(path)) > 3
-    assert whole(path) == b"".join(b"%d\n" % number for number in range(LINES))
+    wrong = _first_wrong(whole(path).split(b"\n"), last)
+    assert not wrong, wrong
     assert not (run / "io" / "c").exists()
 
 
-def _speak(talker: Talker) -> None:
-    for first in range(0, LINES, 1000):
+def _speak(talker: Talker, enough: threading.Event) -> int:
+    """One number a line; the first that was not said."""
+    for first in itertools.count(0, 1000):
+        if enough.is_set():
+            return first
         # An unfinished line at the end of most pieces.
         text = b"".join(b"%d\n" % number for number in range(first, first + 1000))
         for at in range(0, len(text), 2500):
             talker.say(text[at : at + 2500])
+    raise AssertionError
+
+
+def _first_wrong(lines: list[bytes], last: int) -> str:
+    """Where the lines are not 0, 1, 2… and then an empty rest; "" where they are."""
+    expected = [*(b"%d" % number for number in range(last)), b""]
+    pairs = enumerate(itertools.zip_longest(lines, expected))
+    return next(
+        (f"line {at}: {got!r}, not {want!r}" for at, (got, want) in pairs if got != want), ""
+    )
+
+
+def test_what_may_be_taken_back_is_not_compressed(tmp_path: Path) -> None:
+    """By the next process, when this one dies in a write that rotates more than once."""
+    path = tmp_path / "0.log"
+    appender = logfile.Appender(path, max_size=1000, max_files=100)
+    appender.write(entries(1, 100), NOW)
+    place = appender.inode, appender.size
+    appender.write(entries(101, 200), NOW)
+    files = logfile.rotated(path)
+    for file in (older := logfile.uncompressed(path, place[0])):
+        logfile.compress(file)
+    assert 0 < len(older) < len(files) - 3
+    appender.cut(*place)
+    appender.write(entries(101, 200), NOW)
+    appender.close()
+    assert whole(path) == lines(1, 200)
 
 
 async def test_an_unfinished_line_is_kept_through_a_restart(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def test_old_files_are_compressed_and_read_as_before(tmp_path: Path, tail: int |
         appender.write(entries(number, number), NOW)
     appender.close()
     files = logfile.rotated(path)
-    assert logfile.uncompressed(path) == files[:-1]
+    assert logfile.uncompressed(path, 0) == files[:-1]
     for file in files[:-1]:
         logfile.compress(file)
     # As it is when the power went between making the one and removing the other.
@@ -159,7 +159,7 @@ def test_a_reader_finds_its_way_when_its_file_is_compressed_meanwhile(tmp_path: 
     assert renderer.feed(cursor.read()) == lines(1, 1)
     for number in range(2, 12):
         appender.write(entries(number, number), NOW)
-    for file in logfile.uncompressed(path):
+    for file in logfile.uncompressed(path, 0):
         logfile.compress(file)
     shown = b""
     while block := cursor.read():
