@@ -217,6 +217,7 @@ class Device:
             tls=self._authority.context,
             socket=self._config.api_socket,
             health=(self._config.health.address, self._config.health.port),
+            open_metrics=self._config.health.metrics,
         )
         return server.Server(
             self._objects,

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgeorch.api import statuses
+from edgeorch.core import roles
 from edgeorch.lib import files
 from edgeorch.model import errors
 
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from edgeorch.api import service_tokens as tokens_of_services
     from edgeorch.lib import clock as clocks
 
-MASTERS = "system:masters"
-AUTHENTICATED, UNAUTHENTICATED = "system:authenticated", "system:unauthenticated"
+MASTERS = roles.MASTERS
+AUTHENTICATED, UNAUTHENTICATED = roles.AUTHENTICATED, roles.UNAUTHENTICATED
 
 _BURST = 20.0
 _REFILL = 1.0
@@ -49,13 +50,6 @@ class User:
 
 ADMIN = User("system:admin", (MASTERS, AUTHENTICATED))
 ANONYMOUS = User("system:anonymous", (UNAUTHENTICATED,))
-
-
-class AllowAll:
-    """The authorizer of a device on which every known user is an administrator."""
-
-    def authorize(self, user: User, verb: str, resource: str, namespace: str, name: str) -> None:
-        del user, verb, resource, namespace, name
 
 
 @dataclass(slots=True)

@@ -55,6 +55,10 @@ class Call:
         return ", ".join(self.request.headers.getall(name, ()))
 
     @property
+    def path(self) -> str:
+        return "/" + "/".join(self.parts)
+
+    @property
     def asks_for_socket(self) -> bool:
         """Whether the client wants to go on with a WebSocket."""
         upgrades = "upgrade" in self.header("Connection").lower()

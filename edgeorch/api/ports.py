@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from edgeorch.api import auth
     from edgeorch.model.kinds import Object
 
     Check = Callable[[], str | None]
@@ -38,13 +37,6 @@ class LogReader(Protocol):
         stream: str = "",
     ) -> AsyncIterator[bytes]:
         """The lines as they are written. Raises StatusError before the first chunk."""
-
-
-class Authorizer(Protocol):
-    def authorize(
-        self, user: auth.User, verb: str, resource: str, namespace: str, name: str
-    ) -> None:
-        """Raises StatusError (403). `resource` is `plural.group`, or a path for non-resources."""
 
 
 class Usage(Protocol):

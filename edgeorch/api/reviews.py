@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeorch.api import auth, bodies, negotiation, options, responses, service_tokens
+from edgeorch.api import (
+    auth,
+    authorization,
+    bodies,
+    negotiation,
+    options,
+    responses,
+    service_tokens,
+)
+from edgeorch.core import rbac
 from edgeorch.lib import clock as clocks
 from edgeorch.model import errors, kinds
 
@@ -17,7 +26,6 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from edgeorch.api import ports
     from edgeorch.api.call import Call
     from edgeorch.api.paths import Target
     from edgeorch.model import schema
@@ -29,12 +37,6 @@ TOKEN_REQUEST = kinds.Kind(
 )
 _HOUR = 3600
 _LEAST, _MOST = 600, 1 << 32
-_EVERYTHING: Object = {
-    "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
-    "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
-    "incomplete": False,
-}
-_NOTHING: Object = {"resourceRules": [], "nonResourceRules": [], "incomplete": False}
 
 
 class Reviews:
@@ -43,7 +45,7 @@ class Reviews:
         objects: Objects,
         table: schema.Schema,
         authenticator: auth.Authenticator,
-        authorizer: ports.Authorizer,
+        authorizer: authorization.Authorizer,
     ) -> None:
         self._objects = objects
         self._table = table
@@ -161,27 +163,44 @@ class Reviews:
         return self._allowed(user, resource, other or {})
 
     def _allowed(self, user: auth.User, resource: Object | None, other: Object) -> Object:
-        if resource is None:
-            asked = (other.get("verb", ""), other.get("path", ""), "", "")
-        else:
-            group = resource.get("group", "")
-            named = resource.get("resource", "") + (f".{group}" if group else "")
-            namespace, name = resource.get("namespace", ""), resource.get("name", "")
-            asked = (resource.get("verb", ""), named, namespace, name)
-        try:
-            self._authorizer.authorize(user, *asked)
-        except errors.StatusError as error:
-            return {"allowed": False, "reason": error.message}
-        return {"allowed": True}
+        return {"allowed": self._authorizer.allowed(user, _asked(resource, other))}
 
     def _rules(self, call: Call, spec: Object) -> Object:
-        if not spec.get("namespace"):
+        namespace = spec.get("namespace")
+        if not namespace:
             raise errors.bad_request("no namespace on request")
-        try:
-            self._authorizer.authorize(call.user, "*", "*", "", "")
-        except errors.StatusError:
-            return _NOTHING
-        return _EVERYTHING
+        found = self._authorizer.permissions(call.user).rules(namespace)
+        return {
+            "resourceRules": [_resource_rule(rule) for rule in found if rule.resources],
+            "nonResourceRules": [
+                {"verbs": list(rule.verbs), "nonResourceURLs": list(rule.paths)}
+                for rule in found
+                if rule.paths
+            ],
+            "incomplete": False,
+        }
+
+
+def _asked(resource: Object | None, other: Object) -> rbac.Asked:
+    if resource is None:
+        return rbac.Asked(other.get("verb") or "", path=other.get("path") or "/")
+    return rbac.Asked(
+        verb=resource.get("verb") or "",
+        group=resource.get("group") or "",
+        resource=resource.get("resource") or "",
+        subresource=resource.get("subresource") or "",
+        namespace=resource.get("namespace") or "",
+        name=resource.get("name") or "",
+    )
+
+
+def _resource_rule(rule: rbac.Rule) -> Object:
+    found: Object = {
+        "verbs": list(rule.verbs),
+        "apiGroups": list(rule.groups),
+        "resources": list(rule.resources),
+    }
+    return {**found, "resourceNames": list(rule.names)} if rule.names else found
 
 
 def _duration(seconds: int) -> list[errors.Cause]:

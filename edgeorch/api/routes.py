@@ -26,7 +26,7 @@ from edgeorch.model import errors
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from edgeorch.api import auth, longrunning, ports
+    from edgeorch.api import auth, authorization, longrunning, ports
     from edgeorch.api.call import Call
     from edgeorch.lib import clock as clocks
     from edgeorch.model import schema
@@ -48,7 +48,7 @@ class Routes:
         streams: ports.Streams | None,
         meter: ports.Meter | None,
         authenticator: auth.Authenticator,
-        authorizer: ports.Authorizer,
+        authorizer: authorization.Authorizer,
         checks: health.Checks,
         measured: metrics.Registry,
         running: longrunning.LongRunning,
@@ -68,7 +68,7 @@ class Routes:
         self._version = version
         self._schemas = schemas.Schemas(objects.registry, table)
         self._books = booked = books.Books(table, clock)
-        self._writes = writes.Writes(objects, table, booked)
+        self._writes = writes.Writes(objects, table, booked, authorizer)
         self._deletes = deletes.Deletes(objects, table)
         self._subresources = subresources.Subresources(objects, table, booked)
         self._evictions = evictions.Evictions(objects, table)
@@ -173,7 +173,7 @@ class Routes:
             case "deletecollection":
                 return await deletes.Deletes(view, self._table).collection(call, target, now)
             case verb:
-                made = writes.Writes(view, self._table, self._books)
+                made = writes.Writes(view, self._table, self._books, self._authorizer)
                 way = {"create": made.create, "update": made.update, "patch": made.patch}[verb]
                 return await way(call, target, now)
 

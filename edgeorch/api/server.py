@@ -1,9 +1,10 @@
 """The HTTP server: listeners, and what happens to every request before and after its handler.
 
 Three doors to one set of routes. The network: TLS, bearer tokens or client certificates. A unix
-socket of root's: no credentials, user system:admin. Loopback: health and metrics only, with
-reasons. Every answer is what Kubernetes would answer: failures are metav1.Status, and an exception
-nobody foresaw is logged here and told as "Internal error occurred", never more.
+socket of root's: no credentials, user system:admin. Loopback: health only, with reasons. Every
+request passes the authorizer before anything is done for it. Every answer is what Kubernetes would
+answer: failures are metav1.Status, and an exception nobody foresaw is logged here and told as
+"Internal error occurred", never more.
 
 Writes outlive their client: a connection that breaks does not cancel a change half-way. Watches and
 followed logs end cleanly when the server closes.
@@ -22,7 +23,18 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from edgeorch.api import auth, health, longrunning, measures, paths, responses, routes, statuses
+from edgeorch.api import (
+    auth,
+    authorization,
+    health,
+    impersonation,
+    longrunning,
+    measures,
+    paths,
+    responses,
+    routes,
+    statuses,
+)
 from edgeorch.api.call import Call
 from edgeorch.lib import metrics as metric
 from edgeorch.model import errors
@@ -57,6 +69,8 @@ class Listen:
     tls: ssl.SSLContext | None = None
     socket: pathlib.Path | None = None
     health: tuple[str, int] | None = None
+    open_metrics: bool = False
+    """Whether /metrics is shown at the health address too, to whoever reaches it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +94,13 @@ class Server:
         version: str,
         streams: ports.Streams | None = None,
         meter: ports.Meter | None = None,
-        authorizer: ports.Authorizer | None = None,
         checks: health.Checks | None = None,
         metrics: metric.Registry | None = None,
         limits: Limits | None = None,
     ) -> None:
         self._listen = listen
         self._authenticator = authenticator
-        self._authorizer = authorizer or auth.AllowAll()
+        self._authorizer = authorization.Authorizer(objects)
         self._limits = limits or Limits()
         self._in_flight = 0
         self._writing: set[asyncio.Task[web.StreamResponse]] = set()
@@ -193,7 +206,8 @@ class Server:
         call = _call(request)
         try:
             call.parts = paths.segments(request.rel_url.raw_path)
-            if not call.parts or call.parts[0] not in (*health.ENDPOINTS, "metrics"):
+            shown = (*health.ENDPOINTS, *(("metrics",) if self._listen.open_metrics else ()))
+            if not call.parts or call.parts[0] not in shown:
                 raise statuses.unknown_path()
             return await self._routes.dispatch(call, local=True)
         except errors.StatusError as error:
@@ -223,16 +237,11 @@ class Server:
     async def _answer(self, call: Call, user: auth.User | None) -> web.StreamResponse:
         call.parts = paths.segments(call.request.rel_url.raw_path)
         call.user = user or self._identify(call)
-        _refuse_impersonation(call)
+        if impersonation.is_asked(call):
+            call.user = impersonation.user(call, self._authorizer)
         self._routes.resolve(call)
+        self._authorizer.admit(call)
         target = call.target
-        self._authorizer.authorize(
-            call.user,
-            call.verb,
-            target.kind.resource if target else "/" + "/".join(call.parts),
-            (target.namespace or "") if target else "",
-            target.name if target else "",
-        )
         if call.verb == "watch" or (target and target.subresource in _LONG):
             return await self._routes.dispatch(call, local=False)
         if self._in_flight >= self._limits.requests:
@@ -279,18 +288,6 @@ def _call(request: web.BaseRequest) -> Call:
     asked = request.headers.get("Audit-ID", "")
     usable = asked.isascii() and asked.isprintable() and 0 < len(asked) <= _AUDIT_ID_LENGTH
     return Call(request, auth.ANONYMOUS, [], query, asked if usable else str(uuid.uuid4()))
-
-
-def _refuse_impersonation(call: Call) -> None:
-    name = call.header("Impersonate-User")
-    if name:
-        raise errors.StatusError(
-            403,
-            "Forbidden",
-            f'users "{name}" is forbidden: User "{call.user.name}" cannot impersonate resource '
-            '"users" in API group "" at the cluster scope: this server has no impersonation',
-            details={"name": name, "kind": "users"},
-        )
 
 
 def _unforeseen(call: Call, error: Exception) -> errors.StatusError:

@@ -22,6 +22,10 @@ def method_not_allowed() -> errors.StatusError:
     )
 
 
+def forbidden_path(why: str) -> errors.StatusError:
+    return errors.StatusError(403, "Forbidden", f"forbidden: {why}")
+
+
 def too_many_requests(message: str) -> errors.StatusError:
     return errors.StatusError(429, "TooManyRequests", message, details={"retryAfterSeconds": 1})
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from edgeorch.api import authorization
     from edgeorch.api import books as bookkeeping
     from edgeorch.api.call import Call
     from edgeorch.api.negotiation import Format
@@ -27,10 +28,17 @@ if TYPE_CHECKING:
 
 
 class Writes:
-    def __init__(self, objects: Objects, table: schema.Schema, books: bookkeeping.Books) -> None:
+    def __init__(
+        self,
+        objects: Objects,
+        table: schema.Schema,
+        books: bookkeeping.Books,
+        authorizer: authorization.Authorizer,
+    ) -> None:
         self._objects = objects
         self._table = table
         self._books = books
+        self._authorizer = authorizer
 
     async def create(
         self, call: Call, target: Target, now: datetime.datetime
@@ -44,6 +52,7 @@ class Writes:
         bodies.check_place(target.namespace, "", obj)
         bodies.tell_ignored(call, target.kind, obj)
         obj = self._books.created(call, target.kind, obj)
+        self._authorizer.check_grant(call, target.kind, obj, None)
         stored = await self._objects.create(target.kind.resource, obj, dry_run=asked.dry_run)
         return await answer.send(stored, 201)
 
@@ -67,10 +76,13 @@ class Writes:
         resource = target.kind.resource
 
         def change(current: Object) -> Object:
+            self._authorizer.check_grant(call, target.kind, obj, current)
             return self._books.changed(call, target.kind, current, obj, target.subresource)
 
         makes = target.kind.created_by_update and not target.subresource
         if makes and self._objects.find(resource, *target.key) is None:
+            self._authorizer.check_creation(call)
+            self._authorizer.check_grant(call, target.kind, obj, None)
             obj = self._books.created(call, target.kind, obj)
             stored = await self._objects.create(resource, obj, dry_run=asked.dry_run)
             return await answer.send(stored, 201)
@@ -96,6 +108,7 @@ class Writes:
                 raise patch.refused(findings)
             bodies.check_place(target.namespace, target.name, changed)
             bodies.tell(call, findings, asked.validation)
+            self._authorizer.check_grant(call, target.kind, changed, current)
             if not target.subresource:
                 bodies.tell_ignored(call, target.kind, changed, current)
             return self._books.changed(call, target.kind, current, changed, target.subresource)
@@ -129,6 +142,7 @@ class Writes:
                 force=asked.force,
                 subresource=target.subresource,
             )
+            self._authorizer.check_grant(call, target.kind, changed, current)
             if not target.subresource:
                 bodies.tell_ignored(call, target.kind, changed, current)
             return changed
@@ -148,7 +162,9 @@ class Writes:
                 "and no existing object was found"
             )
             raise errors.conflict(resource, target.name, why)
+        self._authorizer.check_creation(call)
         obj = self._books.applied(target.kind, {}, config, by)
+        self._authorizer.check_grant(call, target.kind, obj, None)
         bodies.tell_ignored(call, target.kind, obj)
         stored = await self._objects.create(resource, obj, dry_run=asked.dry_run)
         return await answer.send(stored, 201)

@@ -45,6 +45,9 @@ class ApiConfig(Section, frozen=True, kw_only=True):
 class HealthConfig(Section, frozen=True, kw_only=True):
     address: str = "127.0.0.1"
     port: int = 10248
+    metrics: bool = False
+    """Whether /metrics is shown there too, without credentials; at the API it needs the role
+    metrics."""
 
 
 class ContainerdConfig(Section, frozen=True, kw_only=True):

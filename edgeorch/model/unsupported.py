@@ -11,7 +11,16 @@ import functools
 import typing
 from typing import Any
 
-from edgeorch.model import autoscaling, batch, kinds, runtime_classes, storage, views, workloads
+from edgeorch.model import (
+    access,
+    autoscaling,
+    batch,
+    kinds,
+    runtime_classes,
+    storage,
+    views,
+    workloads,
+)
 
 Fields = dict[str, type[views.View] | None]
 
@@ -33,6 +42,10 @@ _VIEWS: dict[str, type[views.View]] = {
     kinds.PERSISTENT_VOLUME.resource: storage.PersistentVolume,
     kinds.STORAGE_CLASS.resource: storage.StorageClass,
     kinds.RUNTIME_CLASS.resource: runtime_classes.RuntimeClass,
+    kinds.ROLE.resource: access.Role,
+    kinds.CLUSTER_ROLE.resource: access.ClusterRole,
+    kinds.ROLE_BINDING.resource: access.Binding,
+    kinds.CLUSTER_ROLE_BINDING.resource: access.Binding,
 }
 # Parts that a view keeps undecoded because they are handed on as they are.
 _TEMPLATES: dict[tuple[type[views.View], str], type[views.View]] = {
@@ -52,7 +65,6 @@ _INERT = frozenset(
         kinds.INGRESS, kinds.INGRESS_CLASS, kinds.NETWORK_POLICY,
         kinds.LIMIT_RANGE, kinds.RESOURCE_QUOTA, kinds.PRIORITY_CLASS,
         kinds.CSI_DRIVER, kinds.CSI_NODE,
-        kinds.ROLE, kinds.ROLE_BINDING, kinds.CLUSTER_ROLE, kinds.CLUSTER_ROLE_BINDING,
     )
 )  # fmt: skip
 _OUTSIDE = frozenset({"apiVersion", "kind", "metadata", "status"})

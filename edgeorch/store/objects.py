@@ -188,6 +188,10 @@ class Objects:
         keys = sorted(key for key in held if namespace is None or key[0] == namespace)
         return Snapshot([held[key] for key in keys], self._version)
 
+    def changed_at(self, resource: str) -> int:
+        """The version of the latest change of this resource."""
+        return self._rings[resource].version
+
     def watch(self, resource: str, since: int | None = None) -> watches.Watch:
         """Changes after version `since`, or from now on. Raises watches.Expired."""
         if since is not None and since > self._version:

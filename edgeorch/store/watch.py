@@ -45,10 +45,13 @@ class Ring:
         """How many events have left; the position of the first one still here."""
         self._floor = floor
         """Version up to which history is gone."""
+        self.version = floor
+        """That of the latest change."""
         self._watches: set[Watch] = set()
 
     def publish(self, event: Event) -> None:
         self._events.append(event)
+        self.version = event.stored.version
         self._bytes += len(event.stored.raw)
         while len(self._events) > _MAX_EVENTS or self._bytes > _MAX_BYTES:
             gone = self._events.popleft()

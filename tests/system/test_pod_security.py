@@ -359,7 +359,14 @@ def test_a_pod_talks_to_the_api_as_its_account(lab: labs.Lab) -> None:
     def inside(script: str) -> str:
         return lab.kubectl("exec", "client", *N, "--", "sh", "-c", script)
 
-    assert inside(f"{CALL}/api/v1/namespaces/$(cat {ACCOUNT}/namespace)/pods") == "200"
+    pods = f"{CALL}/api/v1/namespaces/$(cat {ACCOUNT}/namespace)/pods"
+    assert inside(pods) == "403"
+    lab.kubectl("create", "role", "reader", "--verb=list", "--resource=pods", *N)
+    lab.kubectl(
+        "create", "rolebinding", "robots", "--role=reader", "--serviceaccount=secure:robot", *N
+    )
+    assert inside(pods) == "200"
+    assert inside(pods.replace("/pods", "/secrets")) == "403"
     assert inside(f"ls {ACCOUNT}").split() == ["ca.crt", "namespace", "token"]
     assert "closed" in inside(f"touch {ACCOUNT}/x 2>/dev/null || echo closed")
     token = inside(f"cat {ACCOUNT}/token")

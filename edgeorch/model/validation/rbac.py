@@ -1,4 +1,4 @@
-"""Rules of roles and of who has them (pkg/apis/rbac/validation). They are kept, not enforced."""
+"""Rules of roles and of who has them (pkg/apis/rbac/validation). core.rbac enforces them."""
 
 from __future__ import annotations
 

@@ -58,6 +58,7 @@ class Device:
     token: str
     client: aiohttp.ClientSession
     failing: dict[str, str | None]
+    authenticator: auth.Authenticator
 
     @property
     def url(self) -> str:
@@ -127,6 +128,7 @@ async def started(
     token = auth.ensure_admin_token(directory / "tokens.csv")
     logs = Logs()
     failing: dict[str, str | None] = {"containerd": None}
+    authenticator = auth.Authenticator(auth.load_tokens(directory / "tokens.csv"), clock)
     api = server.Server(
         store,
         schema.load(),
@@ -134,7 +136,7 @@ async def started(
             [("127.0.0.1", 0)], authority.context, directory / "api.sock", ("127.0.0.1", 0)
         ),
         clock=clock,
-        authenticator=auth.Authenticator(auth.load_tokens(directory / "tokens.csv"), clock),
+        authenticator=authenticator,
         logs=logs,
         version="0.0.1",
         checks=health.Checks(ready={"containerd": lambda: failing["containerd"]}),
@@ -145,7 +147,7 @@ async def started(
     headers = {"Authorization": f"Bearer {token}"}
     try:
         async with aiohttp.ClientSession(connector=connector, headers=headers) as client:
-            device = Device(directory, store, api, logs, token, client, failing)
+            device = Device(directory, store, api, logs, token, client, failing, authenticator)
             kubeconfig.write(directory / "kubeconfig", device.url, authority.certificate, token)
             if store.find("namespaces", "", "default") is None:
                 meta = {"name": "default"}
