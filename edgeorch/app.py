@@ -130,7 +130,8 @@ async def _store(
     config: configuration.Config, clock: clocks.Clock
 ) -> AsyncIterator[tuple[objects.Objects, database.Database]]:
     """Open and loaded; written down and closed at the end. Raises StorageError."""
-    db = database.Database(pathlib.Path(config.data_dir) / "state.db")
+    path = pathlib.Path(config.data_dir) / "state.db"
+    db = database.Database(path, reserved=config.store.reserve_bytes)
     await db.open()
     try:
         store = objects.Objects(db, kinds.Registry(), clock)

@@ -160,6 +160,11 @@ class StorageConfig(Section, frozen=True, kw_only=True):
     """Where the data of PersistentVolumes of class local-path lies; by default DATA_DIR/storage."""
 
 
+class StoreConfig(Section, frozen=True, kw_only=True):
+    reserve_bytes: int = 8 * 1024 * 1024
+    """Kept free in data_dir, so that on a full disk what makes room can still be done; 0: none."""
+
+
 class UpdatesConfig(Section, frozen=True, kw_only=True):
     auto_rollback: bool = False
     """Go back by itself when a Deployment's rollout misses its deadline; a Deployment's annotation
@@ -187,6 +192,7 @@ class Config(Section, frozen=True, kw_only=True):
     mirrors (URLs, asked in order before it), ca (file), plain_http, insecure_skip_verify, username,
     password, identity_token. Like {"docker.io": {"mirrors": ["https://mirror.example:5000"]}}"""
     storage: StorageConfig = StorageConfig()
+    store: StoreConfig = StoreConfig()
     updates: UpdatesConfig = UpdatesConfig()
     cgroup_root: str = "/edgeorch"
     log_level: str = "info"

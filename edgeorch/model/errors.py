@@ -208,3 +208,14 @@ def unavailable(message: str, retry_after: int = 1) -> StatusError:
     return StatusError(
         503, "ServiceUnavailable", message, details={"retryAfterSeconds": retry_after}
     )
+
+
+def insufficient_storage(message: str) -> StatusError:
+    """507: waiting does not help, somebody has to make room. Clients tell it at once, where a 503
+    that says when to come again is tried ten times first."""
+    return StatusError(507, "InsufficientStorage", message)
+
+
+def unwritable(message: str) -> StatusError:
+    """503 that does not say when to come again."""
+    return StatusError(503, "ServiceUnavailable", message)

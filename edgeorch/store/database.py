@@ -3,7 +3,8 @@
 Owns the file and nothing else knows SQLite. WAL with synchronous=FULL: a committed change is on the
 medium before anybody is told. Changes that wait while the medium is busy share the next
 transaction, so a burst of a hundred writes costs a few fsyncs, not a hundred. A failed transaction
-leaves the file and every reader as they were.
+leaves the file and every reader as they were. On a full disk it lives on room of its own
+(`reserve`).
 
 Source: https://www.sqlite.org/wal.html, https://www.sqlite.org/pragma.html#pragma_synchronous
 """
@@ -18,15 +19,19 @@ from typing import TYPE_CHECKING
 
 import aiosqlite
 
+from edgeorch.store import medium, reserve
+
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
 log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 TRY_AGAIN = 5.0
 """Seconds between looks at a medium that has refused."""
+MAKE_ROOM = 30.0
+"""Seconds between looks whether there is room again for the reserve that was given up."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS objects (
     resource TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, body BLOB NOT NULL,
@@ -38,11 +43,17 @@ _UPSERT = """
 INSERT INTO objects (resource, namespace, name, body) VALUES (?, ?, ?, ?)
 ON CONFLICT (resource, namespace, name) DO UPDATE SET body = excluded.body
 """
+_TOUCH = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 _DELETE = "DELETE FROM objects WHERE resource = ? AND namespace = ? AND name = ?"
 
 
 class StorageError(Exception):
     """The medium refused: full, read-only, broken."""
+
+    def __init__(self, told: str, *, full: bool = False) -> None:
+        super().__init__(told)
+        self.full = full
+        """Whether it would work again if there was less on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +74,11 @@ class _Change:
 
 
 class Database:
-    def __init__(self, path: pathlib.Path) -> None:
+    def __init__(self, path: pathlib.Path, *, reserved: int = 0) -> None:
+        """`reserved`: bytes on the disk that are kept for when it is full."""
         self._path = path
+        self._reserve = reserve.Reserve(path.parent / "reserve", reserved)
+        self._ahead: list[reserve.Ahead] = []
         self._connection: aiosqlite.Connection | None = None
         self._waiting: list[_Change] = []
         self._wake = asyncio.Event()
@@ -75,6 +89,10 @@ class Database:
 
     async def open(self) -> None:
         """Raises StorageError when the file cannot be used."""
+        await self._with_reserve("open", self._open)
+        await asyncio.to_thread(self._reserve.make)
+
+    async def _open(self) -> None:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             # Secrets are in it. The files beside it (-wal, -shm) take over its mode.
@@ -84,9 +102,46 @@ class Database:
             await self._connection.execute("PRAGMA synchronous=FULL")
             await self._connection.execute("PRAGMA cache_size=-512")
             await self._migrate()
-        except (sqlite3.Error, OSError) as error:
+            await self._db.execute(_TOUCH, ("tried", 0))  # makes the log
+            log_file = self._path.with_name(f"{self._path.name}-wal")
+            self._ahead = [reserve.Ahead(log_file, reused=True), reserve.Ahead(self._path)]
+            self._keep_ahead()
+        except BaseException:
             await self.close()
-            raise StorageError(f"cannot open {self._path}: {error}") from error
+            raise
+
+    def _keep_ahead(self) -> None:
+        for size in reserve.AHEAD:
+            for each in self._ahead:
+                each.keep(size)
+
+    async def _with_reserve(self, verb: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Once more with what is kept for a full disk. Raises StorageError, which says why."""
+        try:
+            try:
+                await work()
+            except (sqlite3.Error, OSError) as error:
+                trouble = await self._trouble(error)
+                given = trouble.full and await asyncio.to_thread(self._reserve.give_up)
+                if not given:
+                    raise
+                await work()
+        except (sqlite3.Error, OSError) as error:
+            trouble = await self._trouble(error)
+            told = f"cannot {verb} {self._path}: {trouble.told}"
+            raise StorageError(told, full=trouble.full) from error
+
+    def no_room(self) -> str | None:
+        """Why nothing new is taken in: what little room there is is for making more."""
+        if not self._reserve.is_short():
+            return None
+        return f"cannot write {self._path}: {medium.full(self._path.parent).told}"
+
+    async def _trouble(self, error: Exception) -> medium.Trouble:
+        found = await asyncio.to_thread(medium.diagnose, self._path.parent)
+        if found is None and getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            found = medium.full(self._path.parent)
+        return found or medium.Trouble(full=False, told=str(error))
 
     async def _migrate(self) -> None:
         (version,) = (await self._one("PRAGMA user_version")) or (0,)
@@ -114,6 +169,9 @@ class Database:
         if self._connection is not None:
             await self._connection.close()
             self._connection = None
+        for each in self._ahead:
+            each.close()
+        self._ahead = []
 
     async def rows(self) -> list[Row]:
         """Raises StorageError when the file is damaged."""
@@ -133,11 +191,13 @@ class Database:
         return found[0] if found else 0
 
     async def set_number(self, name: str, value: int) -> None:
-        try:
-            async with self._turn:
-                await self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
-        except sqlite3.Error as error:
-            raise StorageError(f"cannot write {self._path}: {error}") from error
+        """Raises StorageError."""
+
+        async def write() -> None:
+            await self._db.execute(_TOUCH, (name, value))
+
+        async with self._turn:
+            await self._with_reserve("write", write)
 
     def submit(self, rows: list[Row], committed: Callable[[], None]) -> asyncio.Future[None]:
         """Queue a change. `committed` runs once it is on the medium, also if nobody waits any more.
@@ -155,21 +215,35 @@ class Database:
         """Write what is submitted, for ever."""
         while True:
             try:
-                async with asyncio.timeout(TRY_AGAIN if self.failure else None):
+                async with asyncio.timeout(self._patience()):
                     await self._wake.wait()
             except TimeoutError:
                 await self._try_again()
             else:
                 await self.flush()
 
+    def _patience(self) -> float | None:
+        if self.failure:
+            return TRY_AGAIN
+        return None if self._reserve.held else MAKE_ROOM
+
     async def _try_again(self) -> None:
         """Nobody may write for long, and a medium that works again is to be known of."""
+        if not self.failure:
+            if await asyncio.to_thread(self._reserve.make):
+                log.info("The store has its reserve again")
+            return
         try:
             await self.set_number("tried", 0)
         except StorageError as error:
             log.debug("%s", error)
         else:
-            self.failure = None
+            self._works()
+
+    def _works(self) -> None:
+        if self.failure is not None:
+            log.info("%s can be written again", self._path)
+        self.failure = None
 
     async def flush(self) -> None:
         """Commit everything that waits now, in one transaction."""
@@ -181,15 +255,18 @@ class Database:
         changes, self._waiting = self._waiting, []
         if not changes:
             return
+        rows = [row for change in changes for row in change.rows]
         try:
-            await self._transaction(row for change in changes for row in change.rows)
-        except (sqlite3.Error, StorageError) as error:
-            self._fail(changes, str(error))
+            await self._with_reserve("write", lambda: self._transaction(rows))
+        except StorageError as error:
+            self._fail(changes, error)
             return
         except asyncio.CancelledError:
-            self._fail(changes, "the store is closing")
+            told = f"cannot write {self._path}: the store is closing"
+            self._fail(changes, StorageError(told))
             raise
-        self.failure = None
+        self._works()
+        self._keep_ahead()
         for change in changes:
             change.committed()
             if not change.done.done():
@@ -215,11 +292,10 @@ class Database:
             await self._db.rollback()
             raise
 
-    def _fail(self, changes: list[_Change], error: str) -> None:
-        told = f"cannot write {self._path}: {error}"
-        if told != self.failure:
-            log.error("%s", told)
-        self.failure = told
+    def _fail(self, changes: list[_Change], error: StorageError) -> None:
+        if self.failure is None:
+            log.error("%s", error)
+        self.failure = str(error)
         for change in changes:
             if not change.done.done():
-                change.done.set_exception(StorageError(told))
+                change.done.set_exception(error)

@@ -15,6 +15,7 @@ uids, generations, preconditions, finalizers, allocation, durability, and tellin
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import uuid
@@ -134,7 +135,8 @@ class Objects:
                 await asyncio.sleep(FLUSH_AFTER)
                 await self.write_dirty()
                 if self._version > self._reserved - VERSION_BLOCK // 2:
-                    await self._reserve()
+                    with contextlib.suppress(database.StorageError):  # half a block is left
+                        await self._reserve()
         finally:
             await self.write_dirty()
 
@@ -169,6 +171,11 @@ class Objects:
     @property
     def version(self) -> int:
         return self._version
+
+    @property
+    def failure(self) -> str | None:
+        """Why nothing can be written, None while the medium takes it."""
+        return self._db.failure
 
     # --- reading --------------------------------------------------------------------------------
 
@@ -347,6 +354,9 @@ class Objects:
         fleeting: bool = False,
     ) -> Stored:
         """Allocate, make durable where due, then publish."""
+        lasting = durable and not dry_run and not kind.volatile
+        if old is None and lasting and (full := self._db.no_room()):
+            raise errors.insufficient_storage(full)
         allocator = self._allocators.get(kind.resource)
         before = old.decode() if old is not None and allocator is not None else None
         if allocator is not None and new is not None:
@@ -400,7 +410,8 @@ class Objects:
         try:
             await asyncio.shield(pending)
         except database.StorageError as error:
-            raise errors.unavailable(str(error)) from error
+            refusal = errors.insufficient_storage if error.full else errors.unwritable
+            raise refusal(str(error)) from error
         return published[0]
 
     def _publish(

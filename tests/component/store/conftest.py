@@ -19,9 +19,9 @@ Object = dict[str, Any]
 
 
 @contextlib.asynccontextmanager
-async def opened(path: pathlib.Path) -> AsyncIterator[objects.Objects]:
+async def opened(path: pathlib.Path, *, reserved: int = 0) -> AsyncIterator[objects.Objects]:
     """As the process opens it; leaving is a clean stop."""
-    db = database.Database(path)
+    db = database.Database(path, reserved=reserved)
     await db.open()
     store = objects.Objects(db, kinds.Registry(), clocks.SystemClock())
     await store.load()

@@ -235,7 +235,7 @@ async def test_a_medium_that_refuses_leaves_everything_as_it_was(
     with pytest.raises(errors.StatusError) as caught:
         await store.update("configmaps", "default", "a", _set(x="y" * 200_000))
     blocker.close()
-    assert caught.value.code == 503
+    assert caught.value.code == 507
     assert "full" in caught.value.message
     assert store.version == version
     assert store.get("configmaps", "default", "a").decode()["data"] == {"x": "1"}

@@ -1,0 +1,154 @@
+"""The store on a medium that is full, has no inodes left, is read-only or broken."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import pathlib
+import secrets
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from edgeorch.model import errors
+from edgeorch.store import database, objects
+from tests import media
+from tests.component.store.conftest import config_map, namespace, opened
+
+pytestmark = media.needs_loop
+RESERVED = 4 << 20
+
+
+@pytest.fixture
+def medium(tmp_path: pathlib.Path) -> Iterator[media.Medium]:
+    with media.ext4(tmp_path, 32) as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "TRY_AGAIN", 0.02)
+    monkeypatch.setattr(database, "MAKE_ROOM", 0.02)
+
+
+def store_on(medium: media.Medium) -> pathlib.Path:
+    return medium.path / "state.db"
+
+
+async def create(store: objects.Objects, name: str) -> None:
+    await store.create("configmaps", config_map(name, text="x"))
+
+
+async def change(store: objects.Objects, name: str, size: int) -> None:
+    data = {"text": secrets.token_hex(size // 2)}
+    await store.update("configmaps", "default", name, lambda obj: {**obj, "data": data})
+
+
+async def fill_up(store: objects.Objects, names: list[str]) -> errors.StatusError:
+    """Have what is there grow until it may not; the refusal."""
+    for name in names:
+        try:
+            await change(store, name, 900_000)
+        except errors.StatusError as error:
+            return error
+    raise AssertionError("the disk never filled up")
+
+
+def reserve_of(medium: media.Medium) -> list[str]:
+    folder = medium.path / "reserve"
+    return sorted(os.listdir(folder)) if folder.exists() else []
+
+
+async def test_on_a_full_disk_room_can_still_be_made(
+    medium: media.Medium, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "edgeorch.store")
+    names = [str(number) for number in range(40)]
+    async with opened(store_on(medium), reserved=RESERVED) as store:
+        await store.create("namespaces", namespace("default"))
+        for name in names:
+            await create(store, name)
+        assert len(reserve_of(medium)) == 4
+        filler = medium.fill()
+        with pytest.raises(errors.StatusError) as new:
+            await create(store, "new")
+        # Changes go on for long: the log has blocks of its own.
+        for number in range(1000):
+            await change(store, "0", 1000 + number)
+        assert len(reserve_of(medium)) == 4
+        refused = await fill_up(store, names[1:])
+        assert reserve_of(medium) == []
+        for each in (new.value, refused):
+            assert (each.code, each.reason) == (507, "InsufficientStorage")
+            for said in (f"the file system of {medium.path} is full", "edgeorch image prune"):
+                assert said in each.message
+        assert store.find("configmaps", "default", "39")
+        assert store.failure == refused.message
+        filler.unlink()
+        async with asyncio.timeout(10):
+            while len(reserve_of(medium)) < 4 or store.failure:
+                await asyncio.sleep(0.01)
+        await create(store, "new")
+        told = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
+        assert len(told) == 2, told  # the reserve was given up; the medium refuses
+
+
+async def test_without_any_room_deleting_works(medium: media.Medium) -> None:
+    """Whoever fills the disk would take a reserve that is given up as well, at once."""
+    async with opened(store_on(medium), reserved=RESERVED) as store:
+        await store.create("namespaces", namespace("default"))
+        for number in range(100):
+            await create(store, str(number))
+        medium.fill()
+        shutil.rmtree(medium.path / "reserve")
+        medium.fill()
+        with pytest.raises(OSError, match="No space left"):
+            (medium.path / "other").write_bytes(bytes(10_000))
+        for number in range(100):
+            await store.delete("configmaps", "default", str(number))
+        assert not store.list("configmaps").items
+
+
+@pytest.mark.parametrize("what", ["blocks", "inodes"])
+async def test_it_starts_on_a_full_disk(medium: media.Medium, what: str) -> None:
+    async with opened(store_on(medium), reserved=RESERVED) as store:
+        await store.create("namespaces", namespace("default"))
+        await create(store, "held")
+    if what == "blocks":
+        medium.fill()
+    else:
+        medium.fill_inodes()
+        assert medium.free_inodes == 0
+    async with opened(store_on(medium), reserved=RESERVED) as store:
+        assert store.find("configmaps", "default", "held")
+        if what == "inodes":
+            await create(store, "new")
+        await store.delete("configmaps", "default", "held")
+
+
+async def test_one_that_turned_read_only_says_so(medium: media.Medium) -> None:
+    async with opened(store_on(medium), reserved=RESERVED) as store:
+        await store.create("namespaces", namespace("default"))
+        await create(store, "held")
+        medium.make_read_only()
+        with pytest.raises(errors.StatusError) as refused:
+            await create(store, "new")
+        assert refused.value.code == 503
+        assert f"the file system of {medium.path} is read-only" in refused.value.message
+        assert len(reserve_of(medium)) == 4
+        assert store.find("configmaps", "default", "held")
+        assert store.failure == refused.value.message
+
+
+async def test_one_that_fails_says_so(medium: media.Medium) -> None:
+    async with opened(store_on(medium), reserved=RESERVED) as store:
+        await store.create("namespaces", namespace("default"))
+        await create(store, "held")
+        medium.break_down()
+        with pytest.raises(errors.StatusError) as refused:
+            await create(store, "new")
+        assert refused.value.code == 503
+        assert f"the medium of {medium.path} fails (Input/output error)" in refused.value.message
+        assert store.find("configmaps", "default", "held")
