@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import edgeorch
 from edgeorch.lib import clock as clocks
-from edgeorch.lib import memory, sdnotify, tasks
+from edgeorch.lib import conditions, memory, sdnotify, tasks
 from edgeorch.model import kinds
 from edgeorch.store import database, objects
 
@@ -68,9 +68,9 @@ async def _device(config: configuration.Config) -> AsyncIterator[None]:
     build = _import_device()
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(_alone(pathlib.Path(config.data_dir)))
-        clock = clocks.SystemClock()
+        clock, board = clocks.SystemClock(), conditions.Board()
         store, db = await stack.enter_async_context(_store(config, clock))
-        await stack.enter_async_context(build(config, store, db, clock).serving())
+        await stack.enter_async_context(build(config, store, db, clock, board).serving())
         log.info(
             "edgeorch %s serves node %s on port %d after %.2f s",
             edgeorch.__version__,

@@ -32,7 +32,7 @@ from edgeorch.controllers import (
 )
 from edgeorch.core import devices, dns_zone, ipam, load_balancing
 from edgeorch.dns import settings as dns_settings
-from edgeorch.lib import files, memory, metrics, tasks
+from edgeorch.lib import conditions, files, memory, metrics, tasks
 from edgeorch.model import kinds, schema
 from edgeorch.net import network
 from edgeorch.proxy import allocation, dns, services
@@ -65,8 +65,10 @@ class Device:
         objects: Objects,
         db: database.Database,
         clock: clocks.Clock,
+        board: conditions.Board,
     ) -> None:
         self._config = config
+        self._board = board
         self._objects = objects
         self._db = db
         self._clock = clock
@@ -141,6 +143,7 @@ class Device:
             self._agent_settings(),
             withdrawal=self._proxy,
             tokens=self._service_tokens,
+            board=self._board,
         )
 
     def _agent_settings(self) -> agent_settings.Settings:

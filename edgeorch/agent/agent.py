@@ -35,7 +35,7 @@ from edgeorch.core import (
     scheduling,
     sysctls,
 )
-from edgeorch.lib import backoff, tasks
+from edgeorch.lib import backoff, conditions, tasks
 from edgeorch.model import kinds, views
 from edgeorch.runtime import (
     errors,
@@ -75,16 +75,20 @@ class Agent:
         settings: Settings,
         withdrawal: ports.Withdrawal | None = None,
         tokens: ports.Tokens | None = None,
+        board: conditions.Board | None = None,
     ) -> None:
+        self._board = board = board or conditions.Board()
         given = assembly.Given(
-            objects, events, containerd, network, puller, clock, settings, withdrawal, tokens
+            objects, events, containerd, network, puller, clock, settings, withdrawal, tokens, board
         )
         runtime = assembly.Runtime(given)
         tell = given.tell_of_node()
+        assembly.tell_of_conditions(given, tell)
         self._objects = objects
         self._containerd = containerd
         self._settings = self.settings = settings
         self._facts = machine.read()
+        assembly.hold_memory_limits(given, self._facts)
         self._network = network
         self._workers: dict[str, pod_worker.PodWorker] = {}
         self._stock_taken = asyncio.Event()
@@ -320,9 +324,20 @@ class Agent:
     def _health_changed(self) -> None:
         """What failed for want of containerd need not wait any longer once it is back."""
         self._node.look()
+        self._hold_health()
         if self.observer.health() is None:
             for worker in self._workers.values():
                 worker.retry("")
+
+    def _hold_health(self) -> None:
+        """By the names of node-problem-detector's health checker."""
+        trouble = self.observer.health()
+        self._board.hold(
+            "ContainerRuntimeUnhealthy",
+            trouble is not None,
+            "ContainerdIsHealthy" if trouble is None else "ContainerdUnhealthy",
+            trouble or "containerd is functioning properly",
+        )
 
     def _addresses_changed(self, _: addresses.NodeAddresses) -> None:
         """Pods show the device's address, and those on its network have it."""

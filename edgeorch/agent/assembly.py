@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from edgeorch.agent import (
@@ -26,6 +26,7 @@ from edgeorch.agent import (
     volumes,
 )
 from edgeorch.core import image_gc as deciding
+from edgeorch.lib import cgroupfs, conditions
 from edgeorch.runtime import (
     containers,
     events,
@@ -64,6 +65,7 @@ class Given:
     settings: Settings
     withdrawal: ports.Withdrawal | None = None
     tokens: ports.Tokens | None = None
+    board: conditions.Board = field(default_factory=conditions.Board)
 
     def voice(self) -> recorder.Recorder:
         return self.events.recorder("kubelet", on_node=True)
@@ -197,7 +199,29 @@ def node_keeper(
         given.settings,
         facts,
         lambda: owned.capacity,
+        given.board,
     )
+
+
+def tell_of_conditions(given: Given, tell: Tell) -> None:
+    """An event of the node when a condition comes, goes or becomes another."""
+
+    def changed(before: conditions.Condition | None, now: conditions.Condition) -> None:
+        told = conditions.event(before, now)
+        if told is not None:
+            tell(*told)
+
+    given.board.listen(changed)
+
+
+def hold_memory_limits(given: Given, facts: machine.Facts) -> None:
+    if not facts.memory_cgroup:
+        given.board.hold(
+            "MemoryLimitsOff",
+            True,
+            "MemoryCgroupDisabled",
+            f"memory limits do not hold: {cgroupfs.fix(['memory'])}",
+        )
 
 
 def disk_meter(given: Given, shop: executor.Workshop) -> local_storage.DiskMeter:

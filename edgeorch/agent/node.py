@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import edgeorch
 from edgeorch.core import node_resources
-from edgeorch.lib import cgroupfs
 from edgeorch.lib import clock as clocks
+from edgeorch.lib import conditions
 from edgeorch.model import errors, kinds, release
 from edgeorch.runtime import errors as runtime_errors
 from edgeorch.store import watch
@@ -52,8 +52,9 @@ class NodeKeeper:
         settings: Settings,
         facts: machine.Facts,
         devices: Callable[[], dict[str, str]] = dict,
+        board: conditions.Board | None = None,
     ) -> None:
-        """`devices`: how many there are of each, by resource."""
+        """`devices`: how many there are of each, by resource. `board`: what else is told of it."""
         self._objects = objects
         self._network = network
         self._images = images
@@ -62,10 +63,12 @@ class NodeKeeper:
         self._settings = settings
         self._facts = facts
         self._devices = devices
+        self._board = board or conditions.Board()
         self._wake = asyncio.Event()
         self._runtime_version = ""
         network.on_addresses(lambda _: self.look())
         network.on_health(self.look)
+        self._board.listen(lambda _, __: self.look())
 
     def look(self) -> None:
         """Something may have changed."""
@@ -203,10 +206,7 @@ class NodeKeeper:
 
     def _judged(self, usage: _Disk) -> list[tuple[str, bool, str, str]]:
         """Type, whether it holds, reason, message."""
-        found = []
-        if not self._facts.memory_cgroup:
-            why = f"memory limits do not hold: {cgroupfs.fix(['memory'])}"
-            found.append(("MemoryLimitsOff", True, "MemoryCgroupDisabled", why))
+        found = [(held.type, held.wrong, held.reason, held.message) for held in self._board.all()]
         if blocked := self._network.blocked:
             found.append(("PodTrafficBlocked", True, "OtherPacketFilter", "; ".join(blocked)))
         tight = _available_memory() < min(_MIN_FREE_MEMORY, self._facts.memory_bytes // 10)

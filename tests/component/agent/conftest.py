@@ -22,7 +22,7 @@ import pytest
 from edgeorch.agent import agent, linux, machine
 from edgeorch.agent.settings import Settings
 from edgeorch.lib import clock as clocks
-from edgeorch.lib import tasks
+from edgeorch.lib import conditions, tasks
 from edgeorch.model import kinds
 from edgeorch.model.kinds import Object
 from edgeorch.net import network
@@ -94,8 +94,16 @@ class Lab:
         self.containers = containers.Containers(containerd)
         self.images = images.Images(containerd)
         log = recorder.Log(self.objects, clock, self.settings.node_name)
+        self.board = conditions.Board()
         self.agent = agent.Agent(
-            self.objects, log, containerd, self.network, self.puller, clock, self.settings
+            self.objects,
+            log,
+            containerd,
+            self.network,
+            self.puller,
+            clock,
+            self.settings,
+            board=self.board,
         )
         await stack.enter_async_context(tasks.running({"agent": self.agent.run}))
         self.archives = archive.Archives(containerd, work_dir=self.root / "work")

@@ -17,3 +17,30 @@ async def test_a_deleted_node_comes_back_at_once(lab: Lab) -> None:
     after = await lab.until(uid, "the node again", limit=5.0)
 
     assert after != before
+
+
+async def test_what_is_held_of_the_device_stands_in_its_status_and_makes_events(lab: Lab) -> None:
+    def condition() -> dict[str, str]:
+        found = lab.objects.find("nodes", "", "edge")
+        every = (found.decode().get("status") or {}).get("conditions") if found else None
+        return next((each for each in every or [] if each["type"] == "UnderVoltage"), {})
+
+    def told(kind: str, reason: str) -> bool:
+        events = [stored.decode() for stored in lab.objects.list("events").items]
+        return any(
+            (each["type"], each["reason"], each["involvedObject"]["kind"]) == (kind, reason, "Node")
+            for each in events
+        )
+
+    lab.board.hold("UnderVoltage", True, "UnderVoltageNow", "the supply is weak")
+    held = await lab.until(condition, "the condition")
+    assert (held["status"], held["reason"], held["message"]) == (
+        "True",
+        "UnderVoltageNow",
+        "the supply is weak",
+    )
+    lab.board.hold("UnderVoltage", False, "VoltageIsFine", "the supply holds")
+    await lab.until(lambda: condition().get("status") == "False", "the condition to go")
+
+    assert told("Warning", "UnderVoltageNow")
+    assert told("Normal", "VoltageIsFine")
