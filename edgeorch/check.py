@@ -1,7 +1,8 @@
 """`edgeorch check`: what the host lacks, and how to mend it.
 
 Each check looks at one fact and answers with a `Finding`. A failure is something without which pods
-cannot run; a warning is something that works less well. Nothing is changed on the host.
+cannot run; a warning is something that works less well. Nothing is changed on the host but by
+`mend`, when it is asked for.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edgeorch import config as configuration
+from edgeorch.agent import hardware
+from edgeorch.core import hardware as judging
 from edgeorch.core import ipam, packet_filters
 from edgeorch.dns import server
 from edgeorch.lib import cgroupfs, json
@@ -37,13 +40,27 @@ class Finding:
     level: str
     text: str
     fix: str = ""
+    mend: Callable[[], str] | None = None
+    """Carries the fix out and says what was done. Raises OSError."""
 
 
 Check = Callable[[configuration.Config], Finding]
 
 
 def run(config: configuration.Config) -> list[Finding]:
-    return [check(config) for check in CHECKS]
+    return [*(check(config) for check in CHECKS), *_hardware(config)]
+
+
+def mend(findings: list[Finding]) -> list[str]:
+    """Carry out what can be mended from here; what was done, or why not."""
+    told = []
+    for found in findings:
+        if found.mend is not None:
+            try:
+                told.append(f"{found.name}: {found.mend()}")
+            except OSError as error:
+                told.append(f"{found.name}: cannot mend it: {error}")
+    return told
 
 
 def report(findings: list[Finding]) -> str:
@@ -191,7 +208,17 @@ def _cgroups(_: configuration.Config) -> Finding:
     return Finding(
         "cgroups", level, f"the kernel runs without: {', '.join(missing)} (limits do not hold)",
         cgroupfs.fix(missing),
+        (lambda: cgroupfs.switch_on(missing)) if cgroupfs.boot_line() else None,
     )  # fmt: skip
+
+
+def _hardware(config: configuration.Config) -> list[Finding]:
+    """What the running device shows as conditions of its node."""
+    written = pathlib.Path(config.data_dir), pathlib.Path(config.log_dir)
+    found = judging.judge(hardware.read(written))
+    return [
+        Finding(each.type, WARNING if each.wrong else OK, each.message, each.fix) for each in found
+    ]
 
 
 def _disk(config: configuration.Config) -> Finding:

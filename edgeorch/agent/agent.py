@@ -18,6 +18,7 @@ from edgeorch.agent import (
     devices,
     endings,
     gc,
+    hardware,
     heartbeat,
     local_storage,
     logs,
@@ -113,6 +114,7 @@ class Agent:
             self.disk, self._images, self._images.root, self.observer.pod
         )
         self._storage = local_storage.LocalStorage(self.disk, self.observer, self._workers.values)
+        self._hardware = hardware.Hardware(board, (settings.data_dir, settings.log_dir))
         self._heartbeat = heartbeat.Heartbeat(objects, clock, settings.node_name)
         self.logs = logs.PodLogs(self.output, self.observer, self._shop.maker.log_path, clock)
         self._tidier = assembly.tidier(
@@ -178,6 +180,7 @@ class Agent:
                 group.create_task(tasks.supervise("node", self._node.run))
                 group.create_task(tasks.supervise("node guard", self._node.guard))
                 group.create_task(tasks.supervise("heartbeat", self._heartbeat.run))
+                group.create_task(tasks.supervise("hardware", self._hardware.run))
                 await self.observer.listed.wait()
                 await self._tidy_runtime()
                 if self._preloader is not None:

@@ -61,14 +61,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> None:
+    def command(
+        name: str, run: Callable[[argparse.Namespace], int], text: str
+    ) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text, parents=[shared])
         added.set_defaults(run=run)
+        return added
 
     command("serve", _serve, "Run the orchestrator until it is told to stop (SIGTERM).")
     images.add(commands, shared)
     command("kubeconfig", _kubeconfig, "Print the administrator's kubeconfig.")
-    command("check", _check, "Say what this host lacks, and how to mend it.")
+    check = command("check", _check, "Say what this host lacks, and how to mend it.")
+    check.add_argument(
+        "--fix", action="store_true", help="mend what can be mended from here, with a backup"
+    )
     command("version", _version, "Print the version.")
     return parser
 
@@ -102,6 +108,9 @@ def _check(options: argparse.Namespace) -> int:
 
     findings = check.run(configuration.load(options.config))
     print(check.report(findings))
+    if options.fix:
+        done = check.mend(findings) or ["nothing here can be mended by itself"]
+        print("\n" + "\n".join(done))
     failed = [found.name for found in findings if found.level == check.FAILURE]
     if failed:
         print(f"\n{len(failed)} of {len(findings)} checks failed: {', '.join(failed)}")
