@@ -20,7 +20,17 @@ import edgeorch
 from edgeorch.agent import agent, registry_puller, streams, summaries
 from edgeorch.agent import settings as agent_settings
 from edgeorch.agent.volumes import folders as volume_folders
-from edgeorch.api import auth, certs, health, kubeconfig, ports, server, service_tokens
+from edgeorch.api import (
+    auth,
+    certs,
+    health,
+    kubeconfig,
+    made_tokens,
+    moments,
+    ports,
+    server,
+    service_tokens,
+)
 from edgeorch.controllers import (
     account_admission,
     assembly,
@@ -53,7 +63,6 @@ CERTIFICATE_CHECK = 24 * 3600.0
 """Seconds between looks at the certificates' ends."""
 
 
-_BOOT_ID = pathlib.Path("/proc/sys/kernel/random/boot_id")
 MEMORY_REST = 5.0
 """Seconds that a burst has to pass before freed memory is given back."""
 
@@ -76,7 +85,7 @@ class Device:
         self._data_dir = pathlib.Path(config.data_dir)
         self._run_dir = pathlib.Path(config.run_dir)
         self._events = recorder.Log(objects, clock, config.node_name)
-        self._authority = certs.Authority(self._data_dir / "tls", clock)
+        self._authority = certs.Authority(self._data_dir / certs.DIRECTORY, clock)
         self._certificates_due = asyncio.Event()
         self._allocator = allocation.ServiceAllocator(
             config.network.service_cidr, config.network.node_port_range, secrets.randbelow
@@ -103,6 +112,9 @@ class Device:
         )
         self._dns = self._build_dns()
         self._service_tokens = self._build_service_tokens()
+        self._made_tokens = made_tokens.MadeTokens(
+            self._data_dir / made_tokens.DIRECTORY, functools.partial(moments.now, clock)
+        )
         self._containerd = containerd_client.Client(
             config.containerd.address, config.containerd.namespace
         )
@@ -121,7 +133,8 @@ class Device:
             stack.push_async_callback(self._network.close)
             await self._authority.ensure(self._certificate_names())
             door = await self._open_door()
-            await stack.enter_async_context(tasks.running(self._loops()))
+            await stack.enter_async_context(tasks.running(self._loops(door)))
+            self._made_tokens.load()
             await door.start()
             stack.push_async_callback(door.close)
             yield
@@ -228,7 +241,7 @@ class Device:
             listen,
             clock=self._clock,
             authenticator=auth.Authenticator(
-                auth.load_tokens(tokens), self._clock, self._service_tokens
+                auth.load_tokens(tokens), self._clock, self._service_tokens, self._made_tokens
             ),
             logs=self._agent.logs,
             streams=self._build_streams(),
@@ -241,8 +254,7 @@ class Device:
     def _build_service_tokens(self) -> service_tokens.ServiceTokens:
         """With the key that signs them, made at the first start."""
         key = files.ensure_secret(self._data_dir / "service-account.key", service_tokens.KEY_BYTES)
-        boot = _BOOT_ID.read_text().strip()
-        return service_tokens.ServiceTokens(self._objects, key, self._clock, boot)
+        return service_tokens.ServiceTokens(self._objects, key, self._clock, moments.boot())
 
     def _build_meter(self) -> summaries.Summaries:
         return summaries.Summaries(
@@ -267,7 +279,7 @@ class Device:
             }
         )
 
-    def _loops(self) -> dict[str, Callable[[], Awaitable[None]]]:
+    def _loops(self, door: server.Server) -> dict[str, Callable[[], Awaitable[None]]]:
         controllers = assembly.all_controllers(
             self._objects,
             self._events,
@@ -296,6 +308,7 @@ class Device:
             "service proxy": self._proxy.run,
             "agent": self._agent.run,
             "certificates": self._renew_certificates,
+            "tokens": functools.partial(self._made_tokens.follow, door.end_of),
             "adoption": functools.partial(self._settle, slices),
             "memory": self._give_memory_back,
         }

@@ -11,19 +11,21 @@ import csv
 import hashlib
 import hmac
 import secrets
+import ssl
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgeorch.api import statuses
 from edgeorch.core import roles
-from edgeorch.lib import files
+from edgeorch.lib import clock_sync, files
 from edgeorch.model import errors
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from edgeorch.api import made_tokens as tokens_made
     from edgeorch.api import service_tokens as tokens_of_services
     from edgeorch.lib import clock as clocks
 
@@ -66,8 +68,12 @@ class Authenticator:
         tokens: Mapping[bytes, User],
         clock: clocks.Clock,
         service_tokens: tokens_of_services.ServiceTokens | None = None,
+        made_tokens: tokens_made.MadeTokens | None = None,
+        synchronised: Callable[[], bool] = clock_sync.is_synchronised,
     ) -> None:
         self.service_tokens = service_tokens
+        self._made = made_tokens
+        self.synchronised = synchronised
         self._tokens = dict(tokens)
         self._clock = clock
         self._failures: OrderedDict[str, _Attempts] = OrderedDict()
@@ -83,7 +89,15 @@ class Authenticator:
         """The user, or None for a request without credentials. Raises StatusError (401, 429)."""
         if authorization:
             return self._by_token(authorization, address)
-        return from_certificate(certificate) if certificate else None
+        return self._by_certificate(certificate) if certificate else None
+
+    def _by_certificate(self, certificate: Mapping[str, object]) -> User | None:
+        """Verified by the handshake, all but its dates. It is over only by a clock that somebody
+        keeps in step; when it began is no matter."""
+        ends = ssl.cert_time_to_seconds(str(certificate["notAfter"]))
+        if ends < self._clock.now().timestamp() and self.synchronised():
+            raise errors.unauthorized()
+        return from_certificate(certificate)
 
     def _by_token(self, authorization: str, address: str) -> User:
         scheme, _, token = authorization.partition(" ")
@@ -118,7 +132,7 @@ class Authenticator:
         for known, user in self._tokens.items():
             if hmac.compare_digest(known, digest):
                 found = user
-        return found
+        return found or (self._made.find(digest) if self._made else None)
 
     def _brake(self, address: str) -> None:
         attempts = self._failures.get(address)

@@ -32,6 +32,8 @@ class Call:
     audit_id: str
     target: paths.Target | None = None
     verb: str = ""
+    login: str = ""
+    """Who has come in, also where they act as somebody else."""
     warnings: list[str] = field(default_factory=list)
 
     def flag(self, name: str) -> bool:

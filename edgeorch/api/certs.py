@@ -1,13 +1,14 @@
-"""The device's own certificate authority and its serving certificate.
+"""The device's own certificate authority, its serving certificate, and those of clients.
 
 Owns the files ca.crt, ca.key, server.crt, server.key and verified.json in one directory (mode 0600,
 replaced atomically) and the TLS context made of them. The openssl program makes them, in a child.
-Dates are generous on both sides, because a device may boot without a clock: certificates are valid
-from 2000; the CA ends thirty years, the serving certificate ten years after its making (a clock
-before 2024 counts as 2024). A serving certificate that does not fit the addresses, the CA or its
-key, or nears its end, is made anew; new connections get it without a restart. A CA that can still
-be read is never replaced: every kubeconfig trusts it. A half-written CA (key without certificate)
-is completed from its key.
+Dates are generous on both sides, because a device may boot in 1970 or be sent into the future:
+certificates are valid from 1970; the CA and the serving certificate end a hundred years after their
+making (a clock before 2024 counts as 2024). What clients present is judged by api.auth, not by the
+handshake, which would refuse them by a clock that is wrong. A serving certificate that does not fit
+the addresses, the CA or its key, or nears its end, is made anew; new connections get it without a
+restart. A CA that can still be read is never replaced: every kubeconfig trusts it. A half-written
+CA (key without certificate) is completed from its key.
 
 Source: openssl-ca(1), openssl-x509(1); the flags are those of OpenSSL 3.0.
 """
@@ -42,12 +43,17 @@ NAMES = (
     "kubernetes.default.svc",
     "kubernetes.default.svc.cluster.local",
 )
+DIRECTORY = "tls"
+"""Below the data directory."""
 LOOPBACK = ("127.0.0.1", "::1")
 
-_START = "20000101000000Z"
-_CA_YEARS, _LEAF_YEARS = 30, 10
+_START = "19700101000000Z"
+_YEAR = datetime.timedelta(days=365)
+_LIFE = 100 * _YEAR
 _RENEW_BEFORE = datetime.timedelta(days=365)
 _EARLIEST = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
+_NO_CHECK_TIME = 0x200000
+"""X509_V_FLAG_NO_CHECK_TIME, which Python's ssl has no name for."""
 _TIMEOUT = 60.0
 _VERIFIED = "verified.json"
 
@@ -73,6 +79,7 @@ prompt = no
 utf8 = yes
 [dn]
 CN = {common_name}
+{organization}
 [ca_extensions]
 basicConstraints = critical, CA:TRUE
 keyUsage = critical, digitalSignature, keyCertSign, cRLSign
@@ -84,6 +91,12 @@ extendedKeyUsage = serverAuth
 subjectKeyIdentifier = hash
 authorityKeyIdentifier = keyid
 subjectAltName = {alt_names}
+[client_extensions]
+basicConstraints = critical, CA:FALSE
+keyUsage = critical, digitalSignature
+extendedKeyUsage = clientAuth
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid
 """
 
 
@@ -119,12 +132,45 @@ class Authority:
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
         self.context.set_alpn_protocols(["http/1.1"])
         self.context.verify_mode = ssl.CERT_OPTIONAL
+        self.context.verify_flags |= _NO_CHECK_TIME
         self._trusted = b""
+        self._ends: datetime.datetime | None = None
 
     @property
     def certificate(self) -> bytes:
         """The CA in PEM, once `ensure` has run."""
         return self._trusted
+
+    def days_left(self) -> float | None:
+        """Until the first of CA and serving certificate ends; None before `ensure` has run.
+
+        By the wall clock as it is: who warns of it should know whether that can be believed.
+        """
+        if self._ends is None:
+            return None
+        ends = [self._ends]
+        for certificate in self.context.get_ca_certs():
+            seconds = ssl.cert_time_to_seconds(str(certificate["notAfter"]))
+            ends.append(datetime.datetime.fromtimestamp(seconds, datetime.UTC))
+        return (min(ends) - self._clock.now()) / datetime.timedelta(days=1)
+
+    async def client(self, name: str, group: str, life: datetime.timedelta) -> tuple[bytes, bytes]:
+        """A certificate for a client and its key, in PEM; the user is `name` in `group`.
+
+        The CA must be there. Raises CertificateError.
+        """
+        if not self._path("ca.crt").exists():
+            raise CertificateError(
+                f"there is no CA in {self._directory} yet: `edgeorch serve` makes it when it starts"
+            )
+        try:
+            with tempfile.TemporaryDirectory(dir=self._directory) as temporary:
+                key = pathlib.Path(temporary) / "key"
+                await _make_key(key)
+                sign = [*self._signed_by_ca(), "-extensions", "client_extensions"]
+                return await self._sign(key, name, sign, life, group=group), key.read_bytes()
+        except OSError as error:
+            raise CertificateError(f"cannot use {self._directory}: {error}") from error
 
     async def ensure(self, names: Iterable[str]) -> bool:
         """Have a serving certificate for `names` (host names and addresses) and the usual ones.
@@ -140,6 +186,7 @@ class Authority:
                     fresh = await self._ensure_files(wanted)
                 if fresh or not self._trusted:
                     self._load()
+                self._ends = self._noted_end()
             except (OSError, ssl.SSLError) as error:
                 raise CertificateError(f"cannot use {self._directory}: {error}") from error
             return fresh
@@ -164,6 +211,10 @@ class Authority:
         except (OSError, ValueError):
             return False
         return known and ends - self._clock.now() >= _RENEW_BEFORE
+
+    def _noted_end(self) -> datetime.datetime:
+        note = json.convert(json.decode(self._path(_VERIFIED).read_bytes()), _Verified)
+        return datetime.datetime.fromisoformat(note.ends)
 
     def _digest(self) -> str:
         """Of all files together. Raises OSError when one is missing."""
@@ -191,49 +242,51 @@ class Authority:
             if key.exists() or certificate.exists():
                 log.warning("the CA in %s cannot be used; making another", self._directory)
             await _make_key(key)
-        await self._issue("ca", "edgeorch-ca", frozenset(), _CA_YEARS, self_sign=True)
+        subject = f"edgeorch-ca-{await self._mark()}"
+        sign = ["-selfsign", "-keyfile", str(key), "-extensions", "ca_extensions"]
+        body = await self._sign(key, subject, sign, _LIFE)
+        files.write_atomically(certificate, body, mode=0o600)
 
     async def _make_leaf(self, names: frozenset[str]) -> None:
         log.info("making a serving certificate for %s", ", ".join(sorted(names)))
-        await _make_key(self._path("server.key"))
-        await self._issue("server", "edgeorch", names, _LEAF_YEARS)
+        key = self._path("server.key")
+        await _make_key(key)
+        sign = [*self._signed_by_ca(), "-extensions", "leaf_extensions"]
+        body = await self._sign(key, "edgeorch", sign, _LIFE, names=names)
+        files.write_atomically(self._path("server.crt"), body, mode=0o600)
 
-    async def _issue(
+    def _signed_by_ca(self) -> list[str]:
+        return ["-cert", str(self._path("ca.crt")), "-keyfile", str(self._path("ca.key"))]
+
+    async def _sign(
         self,
-        name: str,
+        key: pathlib.Path,
         common_name: str,
-        names: frozenset[str],
-        years: int,
+        sign: list[str],
+        life: datetime.timedelta,
         *,
-        self_sign: bool = False,
-    ) -> None:
-        now = max(self._clock.now(), _EARLIEST)
-        end = (now + datetime.timedelta(days=365 * years)).strftime("%Y%m%d%H%M%SZ")
+        names: frozenset[str] = frozenset(),
+        group: str = "",
+    ) -> bytes:
+        """A certificate for `key` in PEM. `sign` are the arguments that say who signs what."""
+        end = (max(self._clock.now(), _EARLIEST) + life).strftime("%Y%m%d%H%M%SZ")
         with tempfile.TemporaryDirectory(dir=self._directory) as temporary:
             work = pathlib.Path(temporary)
-            subject = f"{common_name}-{await self._mark()}" if self_sign else common_name
             config = _CONFIG.format(
-                work=work, common_name=subject, alt_names=_alt_names(names) or "DNS:localhost"
+                work=work,
+                common_name=common_name,
+                organization=f"O = {group}" if group else "",
+                alt_names=_alt_names(names) or "DNS:localhost",
             )
             (work / "config").write_text(config)
             (work / "index.txt").touch()
-            key = self._path(f"{name}.key")
             arguments = ["-config", str(work / "config")]
             await _openssl("req", "-new", *arguments, "-key", str(key), "-out", str(work / "csr"))
-            sign = (
-                ["-selfsign", "-keyfile", str(key), "-extensions", "ca_extensions"]
-                if self_sign
-                else [
-                    "-cert", str(self._path("ca.crt")), "-keyfile", str(self._path("ca.key")),
-                    "-extensions", "leaf_extensions",
-                ]
-            )  # fmt: skip
             await _openssl(
                 "ca", "-batch", "-notext", *arguments, *sign, "-in", str(work / "csr"),
                 "-out", str(work / "crt"), "-startdate", _START, "-enddate", end,
             )  # fmt: skip
-            body = (work / "crt").read_bytes()
-        files.write_atomically(self._path(f"{name}.crt"), body, mode=0o600)
+            return (work / "crt").read_bytes()
 
     async def _mark(self) -> str:
         """Tells CAs apart; the same for the same key, so that a completed CA stays trusted."""

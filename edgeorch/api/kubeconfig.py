@@ -36,6 +36,21 @@ def render(server: str, authority: bytes, token: str) -> bytes:
     return json.pretty(json.encode(body)) + b"\n"
 
 
+def rewritten(body: str, user: str | None, credential: dict[str, str], server: str | None) -> str:
+    """Another's kubeconfig of the same device: `credential` are fields of a kubeconfig's user.
+    Raises ValueError."""
+    config = json.decode(body)
+    try:
+        if server:
+            config["clusters"][0]["cluster"]["server"] = server
+        if user is not None:
+            config["users"] = [{"name": user, "user": credential}]
+            config["contexts"][0]["context"]["user"] = user
+    except (LookupError, TypeError) as error:
+        raise ValueError(f"it lacks {error}") from error
+    return json.pretty(json.encode(config)).decode() + "\n"
+
+
 def write(path: pathlib.Path, server: str, authority: bytes, token: str) -> None:
     """Nothing is written when the file says so already. Raises OSError."""
     body = render(server, authority, token)

@@ -55,6 +55,7 @@ class LongRunning:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._running: dict[Deadline, tuple[str, str]] = {}
+        self._logins: dict[Deadline, str] = {}
         self._closed = False
 
     def __len__(self) -> int:
@@ -75,10 +76,18 @@ class LongRunning:
         deadline = Deadline(0.0 if self._closed else seconds)
         resource = call.target.kind.resource if call.target else ""
         self._running[deadline] = (call.verb, resource)
+        self._logins[deadline] = call.login
         try:
             yield deadline
         finally:
             del self._running[deadline]
+            del self._logins[deadline]
+
+    def end_of(self, logins: set[str]) -> None:
+        """End what runs for them."""
+        for deadline, login in self._logins.items():
+            if login in logins:
+                deadline.end()
 
     def close(self) -> None:
         """End all that run; what comes later ends at once."""

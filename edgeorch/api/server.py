@@ -183,6 +183,10 @@ class Server:
         self._runners.append(runner)
         return runner
 
+    def end_of(self, logins: set[str]) -> None:
+        """End the watches and streams of users who may no longer come in."""
+        self._running.end_of(logins)
+
     async def close(self) -> None:
         """Stop listening, end what runs, wait for writes under way."""
         self._running.close()
@@ -237,6 +241,7 @@ class Server:
     async def _answer(self, call: Call, user: auth.User | None) -> web.StreamResponse:
         call.parts = paths.segments(call.request.rel_url.raw_path)
         call.user = user or self._identify(call)
+        call.login = call.user.name
         if impersonation.is_asked(call):
             call.user = impersonation.user(call, self._authorizer)
         self._routes.resolve(call)

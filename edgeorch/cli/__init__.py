@@ -1,4 +1,4 @@
-"""The command line: `edgeorch serve | image | kubeconfig | check | version`.
+"""The command line: `edgeorch serve | image | token | cert | kubeconfig | check | version`.
 
 Each command imports what it needs when it runs, so that none pays for another. Exit codes: 0 done,
 1 it failed (the reason is on standard error), 2 the command line was not understood.
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import edgeorch
 from edgeorch import config as configuration
-from edgeorch.cli import images
+from edgeorch.cli import access, images
 from edgeorch.cli.errors import CommandError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command("serve", _serve, "Run the orchestrator until it is told to stop (SIGTERM).")
     images.add(commands, shared)
-    command("kubeconfig", _kubeconfig, "Print the administrator's kubeconfig.")
+    access.add(commands, shared)
     check = command("check", _check, "Say what this host lacks, and how to mend it.")
     check.add_argument(
         "--fix", action="store_true", help="mend what can be mended from here, with a backup"
@@ -87,19 +87,6 @@ def _serve(options: argparse.Namespace) -> int:
         asyncio.run(app.serve(config))
     except app.StartError as error:
         raise CommandError(str(error)) from error
-    return 0
-
-
-def _kubeconfig(options: argparse.Namespace) -> int:
-    config = configuration.load(options.config)
-    try:
-        sys.stdout.write(pathlib.Path(config.api.kubeconfig).read_text())
-    except FileNotFoundError:
-        raise CommandError(
-            f"there is no {config.api.kubeconfig} yet: `edgeorch serve` writes it when it starts"
-        ) from None
-    except OSError as error:
-        raise CommandError(f"cannot read {config.api.kubeconfig}: {error.strerror}") from error
     return 0
 
 

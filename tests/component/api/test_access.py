@@ -55,6 +55,32 @@ READ_PODS = {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]}
 ACCOUNT = {"kind": "ServiceAccount", "name": "robot", "namespace": "default"}
 
 
+async def test_who_brings_nothing_gets_nothing(device: Device) -> None:
+    """On every path that is served, by every method, streams and sockets too."""
+    asked = ["/", "/api", "/apis", "/openapi/v2", "/openapi/v3", "/metrics", "/nowhere"]
+    for kind in device.store.registry.served():
+        base = f"/apis/{kind.group}/{kind.version}" if kind.group else f"/api/{kind.version}"
+        asked += [f"{base}/{kind.plural}", f"{base}/{kind.plural}?watch=true"]
+        where = "/namespaces/default" if kind.namespaced else ""
+        named = f"{base}{where}/{kind.plural}/x"
+        asked += [named, *(f"{named}/{subresource}" for subresource in kind.subresources)]
+    sockets = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    sockets |= {"Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="}
+    attempts: list[tuple[str, dict[str, str]]] = [
+        *((method, {}) for method in ("GET", "POST", "PUT", "PATCH", "DELETE")),
+        ("GET", sockets), ("POST", {"Connection": "Upgrade", "Upgrade": "SPDY/3.1"}),
+        ("GET", {"Authorization": "Bearer "}), ("GET", {"Impersonate-User": "system:admin"}),
+    ]  # fmt: skip
+    connector = aiohttp.TCPConnector(ssl=False)
+    async with aiohttp.ClientSession(connector=connector) as client:
+        for path in asked:
+            for method, headers in attempts:
+                async with client.request(method, device.url + path, headers=headers) as response:
+                    text = await response.text()
+                    assert response.status in (401, 429), (method, path, text)
+                    assert '"status":"Failure"' in text
+
+
 async def test_a_refusal_is_worded_as_kubernetes_words_it(device: Device) -> None:
     code, told = await device.call("GET", f"{NS}/secrets", **having("view"))
     assert (code, told["reason"]) == (403, "Forbidden")

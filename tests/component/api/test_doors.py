@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import os
 import pathlib
 import ssl
 import stat
+from typing import Any
 
 import aiohttp
 import pytest
@@ -213,6 +215,67 @@ async def test_certificates_that_were_found_good_are_not_asked_about_again(
         (tmp_path / "server.key").write_bytes(b"other")
         with pytest.raises(certs.CertificateError, match="cannot run openssl"):
             await again.ensure(["device"])
+
+
+@pytest.mark.parametrize("year", [1970, 2026, 2099])
+async def test_certificates_made_by_any_clock_are_good_by_any_other(
+    tmp_path: pathlib.Path, year: int
+) -> None:
+    made = clocks.ManualClock(now=datetime.datetime(year, 1, 2, tzinfo=datetime.UTC))
+    authority = certs.Authority(tmp_path, made)
+    await authority.ensure(["device"])
+    context = ssl.create_default_context(cadata=authority.certificate.decode())
+    await handshake(authority.context, context, "device")  # by this machine's clock
+    for found in context.get_ca_certs():
+        assert str(found["notBefore"]).startswith("Jan  1 00:00:00 1970")
+    days = authority.days_left()
+    assert days is not None
+    assert days > 99 * 365
+    made.advance(99.5 * 365 * 86400 + 60 * 365 * 86400 * (year == 1970))
+    assert await authority.ensure(["device"]) is True
+
+
+async def test_a_client_is_known_by_its_certificate_whatever_its_dates(device: Device) -> None:
+    """One that ended years ago is good until a clock that somebody keeps says so."""
+    long_ago = clocks.ManualClock(now=datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC))
+    authority = certs.Authority(device.directory / "pki", long_ago)
+    certificate, key = await authority.client("ann", "edgeorch:view", datetime.timedelta(days=1))
+    (device.directory / "ann.pem").write_bytes(certificate + key)
+    context = ssl.create_default_context(cafile=str(device.directory / "pki/ca.crt"))
+    context.load_cert_chain(device.directory / "ann.pem")
+    url, name = "/apis/authentication.k8s.io/v1/selfsubjectreviews", "SelfSubjectReview"
+    body = {"apiVersion": "authentication.k8s.io/v1", "kind": name}
+
+    async def me() -> tuple[int, Any]:
+        connector = aiohttp.TCPConnector(ssl=context)
+        async with (
+            aiohttp.ClientSession(connector=connector) as client,
+            client.post(device.url + url, json=body) as response,
+        ):
+            return response.status, await response.json()
+
+    device.authenticator.synchronised = lambda: False
+    code, found = await me()
+    assert (code, found["status"]["userInfo"]) == (
+        201, {"username": "ann", "groups": ["edgeorch:view", "system:authenticated"]}
+    )  # fmt: skip
+    device.authenticator.synchronised = lambda: True
+    assert (await me())[0] == 401
+
+
+async def test_another_authoritys_certificate_is_refused(
+    device: Device, tmp_path: pathlib.Path
+) -> None:
+    other = certs.Authority(tmp_path / "other", clocks.SystemClock())
+    await other.ensure([])
+    certificate, key = await other.client("ann", "system:masters", datetime.timedelta(days=1))
+    (tmp_path / "ann.pem").write_bytes(certificate + key)
+    context = ssl.create_default_context(cafile=str(device.directory / "pki/ca.crt"))
+    context.load_cert_chain(tmp_path / "ann.pem")
+    connector = aiohttp.TCPConnector(ssl=context)
+    async with aiohttp.ClientSession(connector=connector) as client:
+        with pytest.raises(aiohttp.ClientError):
+            await client.get(device.url + "/livez")
 
 
 async def handshake(ours: ssl.SSLContext, theirs: ssl.SSLContext, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import pathlib
 
 import pytest
@@ -35,8 +36,31 @@ def test_no_credentials_are_nobody() -> None:
 
 def test_a_certificate_names_its_user() -> None:
     subject = ((("organizationName", "ops"),), (("commonName", "ann"),))
-    found = authenticator(clocks.ManualClock()).identify("", {"subject": subject}, "a")
+    certificate = {"subject": subject, "notAfter": "Jan  1 00:00:00 2036 GMT"}
+    found = authenticator(clocks.ManualClock()).identify("", certificate, "a")
     assert found == auth.User("ann", ("ops", "system:authenticated"))
+
+
+@pytest.mark.parametrize(
+    ("year", "kept", "taken"),
+    [(1970, True, True), (2035, True, True), (2037, True, False), (2099, False, True)],
+)
+def test_a_certificate_is_over_only_by_a_clock_that_is_kept(
+    year: int, kept: bool, taken: bool
+) -> None:
+    clock = clocks.ManualClock(now=datetime.datetime(year, 1, 2, tzinfo=datetime.UTC))
+    certificate = {
+        "subject": ((("commonName", "ann"),),),
+        "notBefore": "Jan  1 00:00:00 2026 GMT",
+        "notAfter": "Jan  1 00:00:00 2036 GMT",
+    }
+    door = auth.Authenticator({}, clock, synchronised=lambda: kept)
+    if taken:
+        assert door.identify("", certificate, "a") is not None
+        return
+    with pytest.raises(errors.StatusError) as caught:
+        door.identify("", certificate, "a")
+    assert caught.value.code == 401
 
 
 def test_an_address_that_keeps_failing_waits_and_others_do_not() -> None:
