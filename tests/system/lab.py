@@ -12,7 +12,6 @@ import functools
 import json
 import os
 import re
-import shutil
 import subprocess
 import threading
 import time
@@ -143,12 +142,13 @@ class Background:
 def kubectls() -> dict[str, Path]:
     """Every kubectl of this machine by its minor version ("1.33"), oldest first.
 
-    The fetched ones, the one on PATH, and versions that a distribution keeps beside it.
+    The fetched ones, those on PATH, and versions that a distribution keeps beside them.
     """
     found = sorted(lifecycle.TOOLS.glob("kubectl*"))
-    if on_path := shutil.which("kubectl"):
-        home = Path(on_path).resolve().parent
-        found += [Path(on_path), *sorted(home.glob("kubectl.1.*"))]
+    for directory in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        on_path = Path(directory, "kubectl")
+        if on_path.exists():
+            found += [on_path, *sorted(on_path.resolve().parent.glob("kubectl.1.*"))]
     versions: dict[str, Path] = {}
     for path in found:
         if os.access(path, os.X_OK):
@@ -163,6 +163,12 @@ def kubectl_generations() -> list[str]:
     """The newest kubectl, and of older ones those that ask in another way."""
     found = list(kubectls())
     return [version for version in found if version in ("1.20", "1.27", "1.30", "1.33", found[-1])]
+
+
+def kubectl_ends() -> list[str]:
+    """The oldest and the newest of them; all where EDGEORCH_SOAK=1 asks for it."""
+    found = kubectl_generations()
+    return found if rounds(0, 1) else sorted({found[0], found[-1]})
 
 
 @dataclass

@@ -167,7 +167,7 @@ def test_wrong_contents(lab: labs.Lab, url: str, body: labs.Object, code: int, w
     assert words in status(lab.api("POST", url, body), code, reason)
 
 
-@pytest.mark.parametrize("version", labs.kubectl_generations())
+@pytest.mark.parametrize("version", labs.kubectl_ends())
 def test_kubectl_tells_what_is_wrong(lab: labs.Lab, version: str) -> None:
     def told(manifest: str | labs.Object, *arguments: str) -> str:
         result = lab.try_kubectl("apply", "-f", "-", *arguments, stdin=manifest, version=version)

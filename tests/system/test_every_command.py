@@ -1,11 +1,13 @@
-"""kubectl's commands one by one, with the oldest and the newest kubectl (all of them under
-EDGEORCH_SOAK=1): what they print is what they print against Kubernetes, in columns and wording."""
+"""kubectl's commands one by one, each with every generation of kubectl: what they print is what
+they print against Kubernetes, in columns and wording. The generations ask at the same time."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import pytest
 
@@ -14,9 +16,8 @@ from . import manifests
 
 NAMESPACE = "commands"
 N = ("-n", NAMESPACE)
-_EVERY = labs.kubectl_generations()
-VERSIONS = _EVERY if labs.rounds(0, 1) else [_EVERY[0], _EVERY[-1]]
-
+VERSIONS = labs.kubectl_generations()
+T = TypeVar("T")
 
 JOB = {
     "apiVersion": "batch/v1",
@@ -133,27 +134,59 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-def test_reading(lab: labs.Lab, version: str) -> None:
-    wrong = []
-    for case in READS:
-        if not case.since <= minor(version) <= case.until:
-            continue
-        result = lab.try_kubectl(*N, *case.words.split(), version=version)
+class Crowd:
+    """Every generation of kubectl, all at work at once: on a device nobody is alone."""
+
+    def __init__(self, lab: labs.Lab, pool: ThreadPoolExecutor) -> None:
+        self._lab = lab
+        self._pool = pool
+
+    def each(self, does: Callable[[str], T]) -> dict[str, T]:
+        """What `does` makes of each version; raises what it raised."""
+        under_way = {version: self._pool.submit(does, version) for version in VERSIONS}
+        return {version: future.result() for version, future in under_way.items()}
+
+    def say(self, words: str, since: int = 0, until: int = 99) -> dict[str, labs.Result]:
+        """What each version that knows the command made of it."""
+        found = self.each(
+            lambda version: (
+                self._lab.try_kubectl(*N, *words.split(), version=version)
+                if since <= minor(version) <= until
+                else None
+            )
+        )
+        return {version: result for version, result in found.items() if result is not None}
+
+
+@pytest.fixture(scope="module")
+def crowd(lab: labs.Lab) -> Iterator[Crowd]:
+    with ThreadPoolExecutor(len(VERSIONS)) as pool:
+        yield Crowd(lab, pool)
+
+
+@pytest.fixture(scope="module")
+def namespaces(lab: labs.Lab) -> Iterator[dict[str, str]]:
+    """One for each generation."""
+    made = {version: f"commands-{minor(version)}" for version in VERSIONS}
+    for name in made.values():
+        lab.kubectl("create", "namespace", name)
+    yield made
+    lab.kubectl("delete", "namespace", *made.values(), "--timeout=60s", seconds=70)
+
+
+@pytest.mark.parametrize("case", READS, ids=lambda case: case.words)
+def test_reading(crowd: Crowd, case: Case) -> None:
+    for version, result in crowd.say(case.words, case.since, case.until).items():
         missing = [each for each in case.prints if not re.search(each, result.stdout)]
-        if result.returncode or missing:
-            wrong.append((case.words, missing, result.stdout[:600], result.stderr[:600]))
-    assert wrong == []
+        told = (version, result.stdout[:600], result.stderr[:600])
+        assert (result.returncode, missing) == (0, []), told
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-def test_refusals(lab: labs.Lab, version: str) -> None:
-    wrong = []
-    for words, told in REFUSED:
-        result = lab.try_kubectl(*N, *words.split(), version=version)
-        if not result.returncode or told not in result.stderr:
-            wrong.append((words, told, result.stderr[:400]))
-    assert wrong == []
+@pytest.mark.parametrize(("words", "told"), REFUSED, ids=lambda each: each)
+def test_refusals(crowd: Crowd, words: str, told: str) -> None:
+    for version, result in crowd.say(words).items():
+        assert result.returncode != 0, (version, result.stdout[:600])
+        assert told in result.stderr, version
 
 
 # What changes something, in an order in which each finds what it needs.
@@ -177,7 +210,7 @@ STEPS = [
     ("delete hpa d", r'horizontalpodautoscaler.autoscaling "d" deleted'),
     ("label deploy d tier=web", r"deployment.apps/d labeled"),
     ("label deploy d tier-", r"deployment.apps/d (un)?labeled"),
-    ("annotate deploy d note=x", r"deployment.apps/d annotated"),
+    ("annotate deploy d note=x", r"deployment.apps/d annotate"),
     ('patch deploy d -p {"spec":{"replicas":1}}', r"deployment.apps/d patched"),
     ('patch deploy d --type=merge -p {"spec":{"replicas":2}}', r"deployment.apps/d patched"),
     ('patch deploy d --type=json -p [{"op":"remove","path":"/metadata/annotations/note"}]',
@@ -205,14 +238,17 @@ STEPS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-def test_changing(lab: labs.Lab, namespace: str, version: str) -> None:
-    for words, told in STEPS:
-        if "--from=cronjob" in words and minor(version) < 27:
-            continue  # 1.20 does not know batch/v1 CronJobs, which every server since 1.21 prefers
-        result = lab.try_kubectl("-n", namespace, *words.split(), version=version)
-        assert result.returncode == 0, (words, result.stdout, result.stderr)
-        assert re.search(told, result.stdout), (words, result.stdout, result.stderr)
+def test_changing(lab: labs.Lab, namespaces: dict[str, str], crowd: Crowd) -> None:
+    def walk(version: str) -> None:
+        for words, told in STEPS:
+            if "--from=cronjob" in words and minor(version) < 27:
+                continue  # 1.20 does not know batch/v1 CronJobs, which every server now prefers
+            n = ("-n", namespaces[version])
+            result = lab.try_kubectl(*n, *words.split(), version=version)
+            assert result.returncode == 0, (version, words, result.stdout, result.stderr)
+            assert re.search(told, result.stdout), (version, words, result.stdout, result.stderr)
+
+    crowd.each(walk)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -228,9 +264,14 @@ def test_the_node_can_be_taken_out_and_back(lab: labs.Lab, version: str) -> None
         assert re.search(told, lab.kubectl(*words.split(), version=version))
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-def test_apply_replace_edit_and_prune(lab: labs.Lab, namespace: str, version: str) -> None:
-    n = ("-n", namespace)
+def test_apply_replace_edit_and_prune(
+    lab: labs.Lab, namespaces: dict[str, str], crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(lab.env, "KUBE_EDITOR", 'sed -i \'s/x: "4"/x: "5"/\'')
+    crowd.each(lambda version: _applied_and_pruned(lab, ("-n", namespaces[version]), version))
+
+
+def _applied_and_pruned(lab: labs.Lab, n: tuple[str, str], version: str) -> None:
 
     def config(name: str, value: str) -> labs.Object:
         meta = {"name": name, "labels": {"set": "s"}}
@@ -249,11 +290,7 @@ def test_apply_replace_edit_and_prune(lab: labs.Lab, namespace: str, version: st
     assert "configmap/b pruned" in pruned
     assert kubectl("replace -f -", config("a", "3")) == "configmap/a replaced\n"
     assert "configmap/a replaced" in kubectl("replace --force -f -", config("a", "4"))
-    lab.env["KUBE_EDITOR"] = 'sed -i \'s/x: "4"/x: "5"/\''
-    try:
-        assert "configmap/a edited" in kubectl("edit cm a")
-    finally:
-        del lab.env["KUBE_EDITOR"]
+    assert "configmap/a edited" in kubectl("edit cm a")
     assert kubectl("get cm a -o jsonpath={.data.x}") == "5"
     told = lab.try_kubectl("diff", "-f", "-", *n, stdin=config("a", "6"), version=version)
     assert (told.returncode, '+  x: "6"' in told.stdout) == (1, True)

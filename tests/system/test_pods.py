@@ -351,7 +351,7 @@ def test_a_sidecar_runs_beside_and_ends_after(lab: labs.Lab) -> None:
 # --- kubectl's own ways -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("version", labs.kubectl_generations())
+@pytest.mark.parametrize("version", labs.kubectl_ends())
 def test_run_create_expose(lab: labs.Lab, version: str, namespace: str) -> None:
     n = ("-n", namespace)
 
@@ -381,7 +381,7 @@ def _serves(lab: labs.Lab, address: str, port: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("version", labs.kubectl_generations())
+@pytest.mark.parametrize("version", labs.kubectl_ends())
 def test_labels_annotations_patches_and_selectors(
     lab: labs.Lab, version: str, namespace: str
 ) -> None:

@@ -319,8 +319,10 @@ def test_apply_again_changes_nothing(lab: labs.Lab, version: str) -> None:
     assert after == before
 
 
-@versions
-def test_apply_and_delete_with_each_kubectl(lab: labs.Lab, version: str, namespace: str) -> None:
+@pytest.mark.parametrize("version", labs.kubectl_ends())
+def test_apply_and_delete_with_old_and_new_kubectl(
+    lab: labs.Lab, version: str, namespace: str
+) -> None:
     # A server that is told to end before it listens to signals takes all of its grace period.
     text = manifests.PRIMER.replace("replicas: 3", "replicas: 1").replace(
         "    spec:\n      containers",
