@@ -40,7 +40,7 @@ from edgeorch.controllers import (
     runtime_class_admission,
     storage_admission,
 )
-from edgeorch.core import devices, dns_zone, ipam, load_balancing
+from edgeorch.core import devices, dns_zone, ipam, load_balancing, pressure
 from edgeorch.dns import settings as dns_settings
 from edgeorch.lib import conditions, files, memory, metrics, tasks
 from edgeorch.model import kinds, schema
@@ -195,6 +195,15 @@ class Device:
                 gc_low_percent=config.images.gc_low_percent,
                 gc_min_age=config.images.gc_min_age,
             ),
+            pressure=pressure.policy(
+                config.eviction.hard_amounts,
+                config.eviction.soft_amounts,
+                config.eviction.soft_grace_period,
+                config.eviction.reclaims,
+                transition=config.eviction.pressure_transition_period,
+                max_pod_grace=config.eviction.max_pod_grace_period,
+            ),
+            pressure_interval=config.eviction.interval,
             log_max_bytes=config.pods.log_max_bytes,
             log_max_files=config.pods.log_max_files,
             log_total_max_bytes=config.pods.log_total_max_bytes,

@@ -32,6 +32,7 @@ from edgeorch.core import (
     app_armor,
     container_labels,
     pod_plan,
+    pressure,
     restarts,
     scheduling,
     sysctls,
@@ -108,8 +109,18 @@ class Agent:
         self._shop = assembly.workshop(given, runtime, self._facts, self.observer, self.devices)
         self._collector = assembly.collector(given, runtime, tell)
         self._preloader = assembly.preloader(given, runtime, self._shop.images, tell)
-        self._node = assembly.node_keeper(given, runtime, self._facts, self.observer, self.devices)
         self.disk = assembly.disk_meter(given, self._shop)
+        self._pressure = assembly.pressures(
+            given, runtime, self.disk, self.observer, self._workers.values, self._collector, tell
+        )
+        self._node = assembly.node_keeper(
+            given,
+            runtime,
+            self._facts,
+            self.observer,
+            self.devices,
+            lambda: self._pressure.conditions,
+        )
         self.sources = summaries.Sources(
             self.disk, self._images, self._images.root, self.observer.pod
         )
@@ -129,6 +140,7 @@ class Agent:
         self.observer.on_image = self._image_changed
         self.observer.on_health = self._health_changed
         self.observer.on_listed = self._tidier.look
+        self._pressure.on_change = self._node.look
         self._network.on_addresses(self._addresses_changed)
         self._collector.pulling = self._shop.images.pulling
         self._shop.images.used = self._collector.used
@@ -181,6 +193,7 @@ class Agent:
                 group.create_task(tasks.supervise("node guard", self._node.guard))
                 group.create_task(tasks.supervise("heartbeat", self._heartbeat.run))
                 group.create_task(tasks.supervise("hardware", self._hardware.run))
+                group.create_task(tasks.supervise("pressure", self._pressure.run))
                 await self.observer.listed.wait()
                 await self._tidy_runtime()
                 if self._preloader is not None:
@@ -247,6 +260,7 @@ class Agent:
         for pod in mine:
             self._offer(pod)
         self._stock_taken.set()
+        self._pressure.may_evict.set()
         await self._end_orphans(wanted)
 
     async def _end_orphans(self, wanted: set[str]) -> None:
@@ -299,6 +313,8 @@ class Agent:
         unenforced = app_armor.refusal(pod, available=self._shop.maker.app_armor.available)
         if unenforced is not None and worker.is_new:
             return app_armor.REASON, unenforced
+        if worker.is_new and (tight := pressure.refusal(pod, self._pressure.conditions)):
+            return tight
         node = self._objects.find(kinds.NODE.resource, "", self._settings.node_name)
         if not worker.is_new or node is None:
             return None

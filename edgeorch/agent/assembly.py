@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from edgeorch.agent import (
     observer,
     pause,
     preload,
+    pressure,
     sandboxes,
     tidying,
     users,
@@ -41,7 +42,7 @@ from edgeorch.runtime import images as runtime_images
 from edgeorch.runtime import logs as runtime_logs
 
 if TYPE_CHECKING:
-    from edgeorch.agent import devices, endings, ports
+    from edgeorch.agent import devices, endings, pod_worker, ports
     from edgeorch.agent.settings import Settings
     from edgeorch.lib import clock as clocks
     from edgeorch.runtime import client
@@ -189,6 +190,7 @@ def node_keeper(
     facts: machine.Facts,
     seen: observer.Observer,
     owned: devices.Devices,
+    pressures: Callable[[], tuple[str, ...]],
 ) -> node.NodeKeeper:
     return node.NodeKeeper(
         given.objects,
@@ -200,7 +202,21 @@ def node_keeper(
         facts,
         lambda: owned.capacity,
         given.board,
+        pressures,
     )
+
+
+def pressures(
+    given: Given,
+    runtime: Runtime,
+    meter: local_storage.DiskMeter,
+    seen: observer.Observer,
+    workers: Callable[[], Iterable[pod_worker.PodWorker]],
+    images_: image_gc.ImageCollector,
+    tell: Tell,
+) -> pressure.Pressure:
+    room = pressure.Room(runtime.images.root, images_.remove_unused, runtime.output.remove_old)
+    return pressure.Pressure(given.settings, given.clock, meter, seen, workers, room, tell)
 
 
 def tell_of_conditions(given: Given, tell: Tell) -> None:

@@ -97,6 +97,8 @@ class ImageCollector:
         self._dirty = False
         self._failed = False
         self._wake = asyncio.Event()
+        self._turn = asyncio.Lock()
+        """Removing takes its time, and one may begin while another is at it."""
         self.given: Callable[[], set[str]] = set
         """Images that the preload folder gives."""
         self.preloaded = asyncio.Event()
@@ -133,6 +135,10 @@ class ImageCollector:
 
     async def collect(self) -> None:
         """Once. Raises ContainerdError."""
+        async with self._turn:
+            await self._collect()
+
+    async def _collect(self) -> None:
         found = self._seen(await self._store.list())
         await self.drop_leases()
         wanted = self.wanted()
@@ -172,10 +178,7 @@ class ImageCollector:
             return
         goal, freed = available + missing, 0
         log.info("The image file system at %s is too full: %d bytes should go", root, missing)
-        may_go = image_gc.candidates(
-            found, keep, list(self._order), self._clock.monotonic(), self._limits.min_age
-        )
-        for candidate in may_go:
+        for candidate in self._candidates(found, keep):
             # Removing takes its time, in which a pod may have come that names the next one.
             if not (self.wanted() | self.pulling()).isdisjoint(candidate.names):
                 continue
@@ -223,6 +226,22 @@ class ImageCollector:
             )
             for image in found
         ]
+
+    async def remove_unused(self) -> None:
+        """All that may go, however full the medium is. Raises ContainerdError."""
+        if not self.preloaded.is_set():
+            return  # what is being imported from there would count as unwanted
+        async with self._turn:
+            found = self._seen(await self._store.list())
+            running = {record.image for record in await self._containers.list()}
+            keep = self.wanted() | running | self.given() | self.pulling()
+            for candidate in self._candidates(found, keep):
+                if (self.wanted() | self.pulling()).isdisjoint(candidate.names):
+                    await self._remove(candidate)
+
+    def _candidates(self, found: list[image_gc.Image], keep: set[str]) -> list[image_gc.Candidate]:
+        now, min_age = self._clock.monotonic(), self._limits.min_age
+        return image_gc.candidates(found, keep, list(self._order), now, min_age)
 
     async def drop_leases(self) -> None:
         """Let go of what has arrived of images that nobody wants. Raises ContainerdError."""

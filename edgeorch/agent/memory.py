@@ -37,6 +37,8 @@ class Memory:
     eviction: Eviction | None = None
     eviction_told: bool = False
     """It is on record, durably."""
+    room_wanted: bool = False
+    """The node needs what is kept of the pod once it is over."""
     withdrawn: bool = False
     torn_down: bool = False
     gone: bool = False
@@ -58,6 +60,7 @@ class Memory:
             accepted_at=self.accepted_at,
             ending_since=self.ending_since,
             eviction=self.eviction,
+            room_wanted=self.room_wanted,
             withdrawn=self.withdrawn,
             torn_down=self.torn_down,
             gone=self.gone,

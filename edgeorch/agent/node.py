@@ -1,8 +1,8 @@
 """The Node object of this device: what it has, how it is, where it is reached.
 
 Written at start and when something changes, never periodically: an idle device writes nothing.
-Disk and memory pressure are looked at every few minutes in memory only. The only writer of the
-node's status, and of the labels that say what the machine is.
+How big the disk is is looked at every few minutes in memory only. The only writer of the node's
+status, and of the labels that say what the machine is.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 from typing import TYPE_CHECKING
 
 import edgeorch
+from edgeorch.agent import pressure
 from edgeorch.core import node_resources
 from edgeorch.lib import clock as clocks
 from edgeorch.lib import conditions
@@ -22,7 +23,7 @@ from edgeorch.store import watch
 from edgeorch.wire import image_ref
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from edgeorch.agent import machine, ports
     from edgeorch.agent.observer import Observer
@@ -33,12 +34,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOOK_AGAIN = 300.0
-"""Seconds between looks at disk and memory."""
+"""Seconds between looks at the disk."""
 _SETTLE = 0.2
 _MAX_IMAGES = 50
-_MIN_FREE_DISK = 0.10
-_MIN_FREE_INODES = 0.05
-_MIN_FREE_MEMORY = 100 * 1024 * 1024
 
 
 class NodeKeeper:
@@ -53,8 +51,10 @@ class NodeKeeper:
         facts: machine.Facts,
         devices: Callable[[], dict[str, str]] = dict,
         board: conditions.Board | None = None,
+        pressures: Callable[[], Iterable[str]] = tuple,
     ) -> None:
-        """`devices`: how many there are of each, by resource. `board`: what else is told of it."""
+        """`devices`: how many there are of each, by resource. `board`: what else is told of it.
+        `pressures`: the conditions of that kind that hold."""
         self._objects = objects
         self._network = network
         self._images = images
@@ -64,6 +64,7 @@ class NodeKeeper:
         self._facts = facts
         self._devices = devices
         self._board = board or conditions.Board()
+        self._pressures = pressures
         self._wake = asyncio.Event()
         self._runtime_version = ""
         network.on_addresses(lambda _: self.look())
@@ -209,18 +210,7 @@ class NodeKeeper:
         found = [(held.type, held.wrong, held.reason, held.message) for held in self._board.all()]
         if blocked := self._network.blocked:
             found.append(("PodTrafficBlocked", True, "OtherPacketFilter", "; ".join(blocked)))
-        tight = _available_memory() < min(_MIN_FREE_MEMORY, self._facts.memory_bytes // 10)
-        told = ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available")
-        fine = ("KubeletHasSufficientMemory", "kubelet has sufficient memory available")
-        found.append(("MemoryPressure", tight, *(told if tight else fine)))
-        full = usage.is_full()
-        told = ("KubeletHasDiskPressure", "kubelet has disk pressure")
-        fine = ("KubeletHasNoDiskPressure", "kubelet has no disk pressure")
-        found.append(("DiskPressure", full, *(told if full else fine)))
-        crowded = _pids_are_short()
-        told = ("KubeletHasInsufficientPID", "kubelet has insufficient PID available")
-        fine = ("KubeletHasSufficientPID", "kubelet has sufficient PID available")
-        found.append(("PIDPressure", crowded, *(told if crowded else fine)))
+        found += pressure.judged(self._pressures())
         troubles = [text for text in (self._observer.health(), self._network.health()) if text]
         if troubles:
             found.append(("Ready", False, "KubeletNotReady", "; ".join(troubles)))
@@ -253,14 +243,6 @@ class NodeKeeper:
 class _Disk:
     def __init__(self, found: os.statvfs_result) -> None:
         self.total = found.f_blocks * found.f_frsize
-        self.free = found.f_bavail * found.f_frsize
-        self.inodes = found.f_files
-        self.free_inodes = found.f_favail
-
-    def is_full(self) -> bool:
-        short = self.total > 0 and self.free < self.total * _MIN_FREE_DISK
-        no_inodes = self.inodes > 0 and self.free_inodes < self.inodes * _MIN_FREE_INODES
-        return short or no_inodes
 
 
 def _image_names(name: str, digest: str) -> set[str]:
@@ -273,22 +255,6 @@ def _image_names(name: str, digest: str) -> set[str]:
 def _disk(path: str) -> _Disk:
     os.makedirs(path, mode=0o700, exist_ok=True)
     return _Disk(os.statvfs(path))
-
-
-def _available_memory() -> int:
-    with open("/proc/meminfo", encoding="ascii") as file:
-        for line in file:
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return 1 << 62
-
-
-def _pids_are_short() -> bool:
-    with open("/proc/sys/kernel/pid_max", encoding="ascii") as file:
-        limit = int(file.read())
-    with open("/proc/loadavg", encoding="ascii") as file:
-        tasks = int(file.read().split()[3].partition("/")[2])
-    return tasks > limit * 0.9
 
 
 def _condition(

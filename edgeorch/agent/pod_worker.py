@@ -44,6 +44,8 @@ class PodWorker:
         self._wake = asyncio.Event()
         self.told = asyncio.Event()
         """Set once the pod's status has been written for the first time."""
+        self.cleared = asyncio.Event()
+        """Set once nothing of the pod, which is over, takes room any more."""
         self._jobs: dict[Action, asyncio.Task[None]] = {}
         self._memory = self._remember(pod)
         self._executor = Executor(shop, pod, self._memory)
@@ -117,6 +119,16 @@ class PodWorker:
         self._wake.set()
         return True
 
+    def make_room(self) -> None:
+        """Of a pod that is over: keep nothing but its status."""
+        self._memory.room_wanted = True
+        self.cleared.clear()
+        self._wake.set()
+
+    def _is_cleared(self) -> bool:
+        memory, containers = self._memory, self._shop.observer.pod(self.pod.metadata.uid)
+        return memory.finished or (self.pod.terminal and memory.torn_down and not containers)
+
     def retry(self, prefix: str) -> None:
         """What failed with such a topic may go well now."""
         for topic in [topic for topic in self._memory.failures if topic.startswith(prefix)]:
@@ -136,6 +148,7 @@ class PodWorker:
                 for task in self._jobs.values():
                     task.cancel()
         finally:
+            self.cleared.set()
             if self._timer is not None:
                 self._timer.cancel()
 
@@ -156,6 +169,8 @@ class PodWorker:
         if not self._memory.gone:
             await self._status.write(pod, seen)
         self.told.set()
+        if self._is_cleared():
+            self.cleared.set()
 
     def _look(self) -> PodSeen:
         memory, shop = self._memory, self._shop

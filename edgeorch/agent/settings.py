@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from edgeorch.core import pressure
 from edgeorch.core.devices import Selector
 
 
@@ -43,6 +44,10 @@ class Settings:
     node_labels: Mapping[str, str] = field(default_factory=dict)
     snapshotter: str = "overlayfs"
     images: ImageSettings = ImageSettings()
+    pressure: pressure.Policy = field(default_factory=lambda: pressure.Policy(()))
+    """When pods are put out for want of memory, room or processes."""
+    pressure_interval: float = 10.0
+    """Seconds between looks at that."""
     log_max_bytes: int = 10 * 1024 * 1024
     log_max_files: int = 5
     log_total_max_bytes: int = 512 * 1024 * 1024

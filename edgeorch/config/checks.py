@@ -12,6 +12,7 @@ from edgeorch.config.sections import (
     Config,
     ContainerdConfig,
     DeviceConfig,
+    EvictionConfig,
     ImagesConfig,
     NetworkConfig,
     PodsConfig,
@@ -59,6 +60,7 @@ def check(config: Config) -> None:
     if config.store.reserve_bytes < 0:
         raise ConfigError("store.reserve_bytes: use 0 or more")
     _check_network(config.network)
+    _check_eviction(config.eviction)
 
 
 def _check_doors(config: Config) -> None:
@@ -219,6 +221,45 @@ def _check_reserved(reserved: dict[str, str]) -> None:
             )
 
 
+_SIGNALS = (
+    "memory.available",
+    "nodefs.available",
+    "nodefs.inodesFree",
+    "imagefs.available",
+    "imagefs.inodesFree",
+    "pid.available",
+)
+
+
+def _check_eviction(eviction: EvictionConfig) -> None:
+    named = {
+        "hard": eviction.hard_amounts,
+        "soft": eviction.soft_amounts,
+        "minimum_reclaim": eviction.reclaims,
+        "soft_grace_period": dict.fromkeys(eviction.soft_grace_period, "0"),
+    }
+    for key, amounts in named.items():
+        for signal, amount in amounts.items():
+            if signal not in _SIGNALS:
+                raise ConfigError(
+                    f'eviction.{key}: "{signal}" is not known: use {", ".join(_SIGNALS)}'
+                )
+            if not _AMOUNT.fullmatch(amount):
+                raise ConfigError(
+                    f'eviction.{key}: "{signal}: {amount}" is no amount: use one like 100Mi or 10%'
+                )
+    for signal in eviction.soft:
+        if signal not in eviction.soft_grace_period:
+            raise ConfigError(f'eviction.soft_grace_period: "{signal}" is soft: say how long')
+    # Written so that not-a-number fails too.
+    seconds = [eviction.max_pod_grace_period, eviction.pressure_transition_period]
+    if not all(0 <= each < math.inf for each in (*seconds, *eviction.soft_grace_period.values())):
+        raise ConfigError("eviction: use periods of 0 seconds or more")
+    if not 0.1 <= eviction.interval <= _LONGEST_INTERVAL:
+        raise ConfigError(f"eviction.interval: use 0.1 to {_LONGEST_INTERVAL} seconds")
+
+
+_LONGEST_INTERVAL = 300
 _LABEL = r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)"
 _LABEL_KEY = re.compile(rf"([a-z0-9]([-a-z0-9.]{{0,251}}[a-z0-9])?/)?{_LABEL}")
 _LABEL_VALUE = re.compile(rf"{_LABEL}?")

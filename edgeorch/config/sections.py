@@ -165,6 +165,50 @@ class StoreConfig(Section, frozen=True, kw_only=True):
     """Kept free in data_dir, so that on a full disk what makes room can still be done; 0: none."""
 
 
+EVICTION_HARD = {
+    "memory.available": "100Mi",
+    "nodefs.available": "10%",
+    "nodefs.inodesFree": "5%",
+    "imagefs.available": "15%",
+    "imagefs.inodesFree": "5%",
+}
+
+
+class EvictionConfig(Section, frozen=True, kw_only=True):
+    """When pods are put out because the device runs short of something, as the kubelet does."""
+
+    hard: dict[str, str | int] = {}
+    """Amounts or shares by signal; below one of them a pod goes at once. Signals: memory.available,
+    nodefs.available, nodefs.inodesFree, imagefs.available, imagefs.inodesFree, pid.available.
+    Unless said otherwise {memory.available: 100Mi, nodefs.available: 10%, nodefs.inodesFree: 5%,
+    imagefs.available: 15%, imagefs.inodesFree: 5%}; 0 turns one off."""
+    soft: dict[str, str | int] = {}
+    """The same, for when it lasts: each also needs an entry in soft_grace_period."""
+    soft_grace_period: dict[str, float] = {}
+    """Seconds by signal."""
+    minimum_reclaim: dict[str, str | int] = {}
+    """How much more than that there is to be before no more pods go."""
+    max_pod_grace_period: float = 0.0
+    """Seconds at most that a pod has to end for a soft one."""
+    pressure_transition_period: float = 300.0
+    """Seconds that MemoryPressure, DiskPressure and PIDPressure last beyond their cause."""
+    interval: float = 10.0
+    """Seconds between looks."""
+
+    @property
+    def hard_amounts(self) -> dict[str, str]:
+        """By signal; what is not said is as usual."""
+        return {**EVICTION_HARD, **{name: str(amount) for name, amount in self.hard.items()}}
+
+    @property
+    def soft_amounts(self) -> dict[str, str]:
+        return {name: str(amount) for name, amount in self.soft.items()}
+
+    @property
+    def reclaims(self) -> dict[str, str]:
+        return {name: str(amount) for name, amount in self.minimum_reclaim.items()}
+
+
 class UpdatesConfig(Section, frozen=True, kw_only=True):
     auto_rollback: bool = False
     """Go back by itself when a Deployment's rollout misses its deadline; a Deployment's annotation
@@ -194,6 +238,7 @@ class Config(Section, frozen=True, kw_only=True):
     storage: StorageConfig = StorageConfig()
     store: StoreConfig = StoreConfig()
     updates: UpdatesConfig = UpdatesConfig()
+    eviction: EvictionConfig = EvictionConfig()
     cgroup_root: str = "/edgeorch"
     log_level: str = "info"
 

@@ -37,6 +37,15 @@ class _Container:
     files: list[File] = field(default_factory=list)
 
 
+def written_no_more(files: Iterable[File]) -> list[File]:
+    """All but the newest file of each container."""
+    newest: dict[str, int] = {}
+    listed = list(files)
+    for file in listed:
+        newest[file.container] = max(newest.get(file.container, 0), file.attempt)
+    return [f for f in listed if f.stamp or f.attempt < newest[f.container]]
+
+
 def decide(files: Iterable[File], limit: int) -> Decision:
     containers: dict[str, _Container] = {}
     for file in files:

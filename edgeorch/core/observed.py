@@ -144,6 +144,8 @@ class PodSeen:
     """When the agent first saw that the pod must end."""
     eviction: Eviction | None = None
     """Why the node will not go on with the pod."""
+    room_wanted: bool = False
+    """The node needs what is kept of a pod that is over."""
     withdrawn: bool = False
     """Nothing sends the pod new connections any more."""
     torn_down: bool = False

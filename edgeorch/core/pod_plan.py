@@ -126,8 +126,10 @@ class _Planner:
                 self._act(actions.RemoveContainer(container.id))
 
     def _room_is_wanted(self) -> bool:
-        """Nothing is kept of an evicted pod but its status, once that says how all ended."""
-        return self.pod.terminal and self.pod.status.reason == eviction.EVICTED
+        """Nothing is kept of an evicted pod but its status, once that says how all ended; and of no
+        pod that is over while the node is short of room."""
+        evicted = self.pod.status.reason == eviction.EVICTED
+        return self.pod.terminal and (evicted or self.seen.room_wanted)
 
     def delete(self) -> None:
         if self._running() and not self.seen.withdrawn and not self.seen.gone:

@@ -235,6 +235,14 @@ class Logs:
             log.warning("Cannot tidy up old logs: %s", error)
         self._thread.charge(pump, time.thread_time() - before)
 
+    async def remove_old(self) -> None:
+        """The device needs the room: all logs go that are written no more. Raises OSError."""
+        if self._space is None:
+            return
+        work = self._loop.run_in_executor(self._housekeeper, self._space.remove_old)
+        if freed := await work:
+            log.warning("Removed %.1f MB of old container logs: the disk is full", freed / 1e6)
+
     def _living(self) -> Mapping[Path, logpump.Pump]:
         return {source.pump.appender.path: source.pump for source in list(self._sources.values())}
 

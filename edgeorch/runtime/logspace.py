@@ -64,6 +64,16 @@ class Space:
             self._tell(decided, freed)
         return rotate
 
+    def remove_old(self) -> int:
+        """All that are written no more; how many bytes that were."""
+        freed = 0
+        for file in log_space.written_no_more(self._files()):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(file.path)
+                freed += file.size
+        self._size = max(0, self._size - freed)
+        return freed
+
     def _tell(self, decided: log_space.Decision, freed: int) -> None:
         given = [*decided.remove, *decided.empty]
         whose = dict.fromkeys("/".join(Path(file.container).parts[-2:]) for file in given)

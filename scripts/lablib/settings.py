@@ -21,6 +21,15 @@ FIXED = (
     ("api", "kubeconfig"),
 )
 
+# Whatever puts pods out by default.
+SIGNALS = (
+    "memory.available",
+    "nodefs.available",
+    "nodefs.inodesFree",
+    "imagefs.available",
+    "imagefs.inodesFree",
+)
+
 # Plugins that only look around on the host, or that keep a timer or a directory outside the
 # device. A name that a containerd does not know is ignored.
 DISABLED_PLUGINS = (
@@ -57,6 +66,8 @@ def edgeorch_settings(device: Device) -> Settings:
             "node_ports": "30000-32767",
         },
         "cgroup_root": device.cgroup,
+        # How full this machine is is none of the device's concern.
+        "eviction": {"hard": dict.fromkeys(SIGNALS, 0)},
     }
 
 

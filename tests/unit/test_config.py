@@ -126,6 +126,22 @@ def test_values_are_taken_and_the_rest_keeps_its_default() -> None:
         pytest.param("images: {parallel_pulls: 0}", "images.parallel_pulls: use 1", id="pulls"),
         pytest.param("images: {stall_timeout: 0}", "images.stall_timeout:", id="stall"),
         pytest.param("images: {preload_dir: x}", "images.preload_dir: must be", id="preload"),
+        pytest.param("store: {reserve_bytes: -1}", "store.reserve_bytes: use 0", id="reserve"),
+        pytest.param(
+            "eviction: {hard: {memory: 1Gi}}", 'eviction.hard: "memory" is not known', id="signal"
+        ),
+        pytest.param(
+            "eviction: {minimum_reclaim: {memory.available: lots}}",
+            'eviction.minimum_reclaim: "memory.available: lots" is no amount',
+            id="threshold",
+        ),
+        pytest.param(
+            "eviction: {soft: {pid.available: 5%}}",
+            'eviction.soft_grace_period: "pid.available" is soft: say how long',
+            id="no grace",
+        ),
+        pytest.param("eviction: {interval: 0}", "eviction.interval: use 0.1 to", id="interval"),
+        pytest.param("eviction: {max_pod_grace_period: .nan}", "eviction: use periods", id="long"),
         pytest.param("- a", "must hold keys and values", id="list"),
         pytest.param("a: [", "not valid YAML", id="yaml"),
         pytest.param("node: 3", "node: expected `object`", id="section"),
@@ -166,3 +182,10 @@ def test_what_is_reserved_is_as_usual_where_nothing_is_said() -> None:
     }  # fmt: skip
     found = config.parse("node: {reserved: {cpu: 1, ephemeral_storage: 1.5Gi}}").node.reservations
     assert found == {"cpu": "1", "memory": "128Mi", "ephemeral-storage": "1.5Gi"}
+
+
+def test_thresholds_are_as_usual_where_nothing_is_said() -> None:
+    usual = config.parse("").eviction.hard_amounts
+    assert usual["memory.available"] == "100Mi"
+    found = config.parse("eviction: {hard: {memory.available: 0, pid.available: 5%}}").eviction
+    assert found.hard_amounts == {**usual, "memory.available": "0", "pid.available": "5%"}

@@ -34,6 +34,7 @@ class NodeSpec(View, frozen=True, kw_only=True):
 
 
 class NodeStatus(View, frozen=True, kw_only=True):
+    conditions: list[Condition] = []
     allocatable: Quantities = {}
 
 

@@ -149,3 +149,31 @@ async def test_a_taint_that_evicts(device: Device) -> None:
     assert len(device.messages("TaintManagerEviction")) == 2
     for name in ("patient", "boat"):
         assert "deletionTimestamp" not in device.get("pods", name)["metadata"]
+
+
+async def test_a_node_under_pressure_gets_nothing_but_what_tolerates_it(device: Device) -> None:
+    key = "node.kubernetes.io/disk-pressure"
+
+    async def pressed(status: str) -> None:
+        def change(obj: Object) -> Object:
+            conditions = [{"type": "DiskPressure", "status": status}]
+            return {**obj, "status": {**obj["status"], "conditions": conditions}}
+
+        await device.store.update_status("nodes", "", NODE, change)
+
+    def taints() -> list[Object]:
+        found: list[Object] = device.get("nodes", NODE, "")["spec"].get("taints", [])
+        return found
+
+    await pressed("True")
+    await device.until(taints, "a taint")
+    assert [(each["key"], each["effect"]) for each in taints()] == [(key, "NoSchedule")]
+    await device.store.create("pods", pod("plain"))
+    tolerations = [{"key": key, "operator": "Exists", "effect": "NoSchedule"}]
+    await device.store.create("pods", pod("tolerant", tolerations=tolerations))
+    await is_bound(device, "tolerant")
+    told = f"1 node(s) had untolerated taint {{{key}: }}"
+    await device.until(lambda: told in scheduled(device, "plain").get("message", ""), "a refusal")
+    await pressed("False")
+    await is_bound(device, "plain")
+    assert taints() == []

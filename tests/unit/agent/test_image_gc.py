@@ -78,3 +78,17 @@ async def test_what_a_new_pod_names_is_spared(
     device = Device([first, second, third], next_pod=second)
     await _collector(device, leased=leased, tmp_path=tmp_path).collect()
     assert device.names == [second]
+
+
+async def test_for_want_of_room_all_go_that_nobody_wants(tmp_path: pathlib.Path) -> None:
+    """However full the medium is; never one that is given by hand, or while one is being given."""
+    names = [f"docker.io/library/{name}:1" for name in "abcd"]
+    device = Device(list(names), next_pod=names[1])
+    collector = _collector(device, leased=False, tmp_path=tmp_path)
+    collector.given = lambda: {names[3]}
+    collector.preloaded.clear()
+    await collector.remove_unused()
+    assert device.names == names
+    collector.preloaded.set()
+    await collector.remove_unused()
+    assert device.names == [names[1], names[3]]

@@ -90,3 +90,9 @@ def test_names_as_the_kubelet_makes_them() -> None:
     long = log_names.link("n" * 63, "p" * 200, "app", "f" * 64)
     assert len(long) == 255
     assert long.endswith(".log")
+
+
+def test_what_is_written_no_more_is_all_but_the_newest() -> None:
+    found = log_space.written_no_more([*LOUD, *QUIET])
+    kept = {file.path for file in [*LOUD, *QUIET]} - {file.path for file in found}
+    assert kept == {"loud/1.log.", "quiet/0.log."}
