@@ -37,6 +37,7 @@ from edgeorch.controllers import (
     device_services,
     endpoint_slices,
     load_balancers,
+    priority_admission,
     runtime_class_admission,
     storage_admission,
 )
@@ -348,6 +349,10 @@ class Device:
         self._objects.admit_with(kinds.POD.resource, accounts)
         classes = runtime_class_admission.RuntimeClassAdmission(self._objects)
         self._objects.admit_with(kinds.POD.resource, classes)
+        priorities = priority_admission.PriorityAdmission(self._objects)
+        self._objects.admit_with(kinds.POD.resource, priorities)
+        only = priority_admission.DefaultClass(self._objects)
+        self._objects.allocate_with(kinds.PRIORITY_CLASS.resource, only)
 
     def _addresses_changed(self, found: addresses.NodeAddresses) -> None:
         self._services.move(device_services.API, found.internal)

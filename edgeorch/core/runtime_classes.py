@@ -80,4 +80,4 @@ def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 def _forbidden(pod: Object, why: str) -> errors.StatusError:
     meta = pod.get("metadata") or {}
-    return errors.forbidden("pods", meta.get("name") or meta.get("generateName", ""), why)
+    return errors.forbidden("pods", meta.get("generateName") or meta.get("name", ""), why)

@@ -16,6 +16,7 @@ from edgeorch.model import (
     autoscaling,
     batch,
     kinds,
+    priority_classes,
     runtime_classes,
     storage,
     views,
@@ -42,6 +43,7 @@ _VIEWS: dict[str, type[views.View]] = {
     kinds.PERSISTENT_VOLUME.resource: storage.PersistentVolume,
     kinds.STORAGE_CLASS.resource: storage.StorageClass,
     kinds.RUNTIME_CLASS.resource: runtime_classes.RuntimeClass,
+    kinds.PRIORITY_CLASS.resource: priority_classes.PriorityClass,
     kinds.ROLE.resource: access.Role,
     kinds.CLUSTER_ROLE.resource: access.ClusterRole,
     kinds.ROLE_BINDING.resource: access.Binding,
@@ -63,16 +65,15 @@ _INERT = frozenset(
     kind.resource
     for kind in (
         kinds.INGRESS, kinds.INGRESS_CLASS, kinds.NETWORK_POLICY,
-        kinds.LIMIT_RANGE, kinds.RESOURCE_QUOTA, kinds.PRIORITY_CLASS,
-        kinds.CSI_DRIVER, kinds.CSI_NODE,
+        kinds.LIMIT_RANGE, kinds.RESOURCE_QUOTA, kinds.CSI_DRIVER, kinds.CSI_NODE,
     )
 )  # fmt: skip
 _OUTSIDE = frozenset({"apiVersion", "kind", "metadata", "status"})
 # Set by the system, by defaults, or without meaning on one device that has one scheduler.
 _ANYWAY: dict[str, tuple[Any, ...]] = {
     "procMount": ("Default",),
-    "preemptionPolicy": ("PreemptLowerPriority",),
-    "priority": (0,),
+    # Nothing is put out for another here: a pod waits until there is room.
+    "preemptionPolicy": ("PreemptLowerPriority", "Never"),
     "serviceAccount": (),
     "clusterIPs": (),
     "ipFamilies": (),

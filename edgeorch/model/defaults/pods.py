@@ -9,15 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from edgeorch.lib import quantity
-from edgeorch.model import errors, pod_resources
+from edgeorch.model import pod_resources
 from edgeorch.model.kinds import Object
 
 MODE = 0o644
 TOLERATION_SECONDS = 300
-PRIORITY_CLASSES = {
-    "system-cluster-critical": 2_000_000_000,
-    "system-node-critical": 2_000_001_000,
-}
 
 _SOURCES: dict[str, dict[str, Any]] = {
     "secret": {"defaultMode": MODE},
@@ -57,31 +53,12 @@ def template(obj: Object) -> None:
 
 
 def admit(obj: Object) -> None:
-    """What admission sets on a new Pod: the name of its account, priority, tolerations for node
-    trouble. Raises StatusError for an unknown priority class."""
+    """What admission sets on every new Pod: the name of its account, tolerations for node
+    trouble."""
     spec = obj["spec"] = obj.get("spec") or {}
     _fill_empty(spec, "serviceAccountName", "default")
     spec["serviceAccount"] = spec["serviceAccountName"]
-    _admit_priority(obj.get("metadata") or {}, spec)
     _admit_tolerations(spec)
-
-
-def _admit_priority(meta: Object, spec: Object) -> None:
-    name = spec.get("priorityClassName")
-    if name and name not in PRIORITY_CLASSES:
-        raise errors.forbidden(
-            "pods", meta.get("name", ""), f"no PriorityClass with name {name} was found"
-        )
-    priority = PRIORITY_CLASSES[name] if name else 0
-    if spec.get("priority") not in (None, priority):
-        raise errors.forbidden(
-            "pods",
-            meta.get("name", ""),
-            f"the integer value of priority ({spec['priority']}) must not be provided in pod spec;"
-            f" priority admission controller computed {priority} from the given PriorityClass name",
-        )
-    spec["priority"] = priority
-    _fill(spec, "preemptionPolicy", "PreemptLowerPriority")
 
 
 def _admit_tolerations(spec: Object) -> None:

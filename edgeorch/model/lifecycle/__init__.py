@@ -129,16 +129,26 @@ def prepare_update(kind: kinds.Kind, new: Object, old: Object, *, subresource: s
         meta = updated["metadata"]
     if kind.has_status:
         _keep(updated, old, "status")
-    if kind.resource == "namespaces" and subresource != "finalize":
-        spec = dict(updated.get("spec") or {})
-        _keep(spec, old.get("spec") or {}, "finalizers")
-        updated["spec"] = spec
-    if kind.resource == "services":
-        updated["spec"] = services.carry_over(updated.get("spec") or {}, old.get("spec") or {})
+    _keep_given(kind, updated, old, subresource)
     counts = subresource != "binding" and _counts_generation(kind)
     if counts and _new_generation(kind, updated, old):
         meta["generation"] = (before.get("generation") or 0) + 1
     return updated
+
+
+def _keep_given(kind: kinds.Kind, updated: Object, old: Object, subresource: str) -> None:
+    """What the server once gave the object stays where a writer leaves it out."""
+    spec, before = updated.get("spec") or {}, old.get("spec") or {}
+    match kind.resource:
+        case "namespaces" if subresource != "finalize":
+            updated["spec"] = dict(spec)
+            _keep(updated["spec"], before, "finalizers")
+        case "pods":
+            updated["spec"] = pods.with_priority(spec, before)
+        case "services":
+            updated["spec"] = services.carry_over(spec, before)
+        case _:
+            pass
 
 
 def _status_update(kind: kinds.Kind, new: Object, old: Object) -> Object:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from edgeorch.model import errors, kinds
+from edgeorch.model import errors, kinds, priority_classes
 from edgeorch.model.kinds import Object
 
 ORPHAN = "orphan"
@@ -73,6 +73,9 @@ def prepare_delete(
     if kind.resource == "namespaces":
         return _delete_namespace(obj, options, now)
     meta = obj.get("metadata") or {}
+    if kind is kinds.PRIORITY_CLASS and meta.get("name") in priority_classes.SYSTEM:
+        why = "this is a system priority class and cannot be deleted"
+        raise errors.forbidden(kind.resource, meta["name"], why)
     if kind.resource == "jobs.batch" and options.unspecific and FOREGROUND not in _present(meta):
         # For the sake of old clients, as registry/batch/job: a Job leaves its pods behind.
         options = replace(options, propagation_policy="Orphan")

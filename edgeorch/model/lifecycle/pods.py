@@ -34,6 +34,13 @@ def with_ephemeral(new: Object, old: Object) -> Object:
     return {**new, "metadata": meta, "spec": spec}
 
 
+def with_priority(spec: Object, before: Object) -> Object:
+    """`spec` with the priority that admission gave the pod, where it says none."""
+    fields = ("priority", "preemptionPolicy")
+    kept = {name: before[name] for name in fields if before.get(name) is not None}
+    return {**spec, **{name: kept[name] for name in kept if spec.get(name) is None}}
+
+
 def qos_class(spec: Object) -> str:
     """Guaranteed when every container limits cpu and memory and requests as much; BestEffort when
     none asks for either; Burstable in between. What the pod says of itself comes before what its

@@ -7,17 +7,11 @@ After pkg/apis/{core,scheduling,node,coordination,storage}/validation.
 from __future__ import annotations
 
 from edgeorch.lib import quantity
-from edgeorch.model import errors
+from edgeorch.model import errors, priority_classes
 from edgeorch.model.kinds import Object
 from edgeorch.model.validation import formats, meta, pods, resources, scheduling
 from edgeorch.model.validation.meta import Causes, invalid_each
 
-HIGHEST_USER_PRIORITY = 1_000_000_000
-SYSTEM_PRIORITY_CLASSES = {
-    "system-cluster-critical": 2_000_000_000,
-    "system-node-critical": 2_000_001_000,
-}
-_SYSTEM_PREFIX = "system-"
 _PREEMPTION = ("Never", "PreemptLowerPriority")
 _SCOPES = (
     "BestEffort",
@@ -36,15 +30,14 @@ _SCOPES = (
 def priority_class(obj: Object) -> Causes:
     found = meta.validate(obj, False, meta.subdomain_name)
     name, value = (obj.get("metadata") or {}).get("name") or "", obj.get("value") or 0
-    if name.startswith(_SYSTEM_PREFIX):
-        if SYSTEM_PRIORITY_CLASSES.get(name) != value:
-            why = (
-                f"priority class names with '{_SYSTEM_PREFIX}' prefix are reserved for system use"
-                " only"
-            )
+    if name.startswith(priority_classes.SYSTEM_PREFIX):
+        if priority_classes.SYSTEM.get(name) != value:
+            prefix = priority_classes.SYSTEM_PREFIX
+            why = f"priority class names with '{prefix}' prefix are reserved for system use only"
             found.append(errors.forbidden_field("metadata.name", why))
-    elif value > HIGHEST_USER_PRIORITY:
-        why = f"maximum allowed value of a user defined priority is {HIGHEST_USER_PRIORITY}"
+    elif value > priority_classes.HIGHEST_OF_USERS:
+        most = priority_classes.HIGHEST_OF_USERS
+        why = f"maximum allowed value of a user defined priority is {most}"
         found.append(errors.forbidden_field("value", why))
     policy = obj.get("preemptionPolicy")
     if policy and policy not in _PREEMPTION:

@@ -156,6 +156,7 @@ class PodSpec(View, frozen=True, kw_only=True):
     resources: Resources | None = None
     """Of the pod as a whole (KEP-2837)."""
     priority: int = 0
+    priority_class_name: str = ""
     os: PodOs | None = None
 
 

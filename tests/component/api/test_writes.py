@@ -101,11 +101,12 @@ async def test_fields_are_strict_warned_of_or_ignored(device: Device) -> None:
 
 async def test_fields_that_are_not_acted_on_are_told(device: Device) -> None:
     obj = pod("p")
-    obj["spec"]["priorityClassName"] = ""
-    obj["spec"]["preemptionPolicy"] = "Never"
+    obj["spec"]["hostname"] = ""
+    resize = [{"resourceName": "cpu", "restartPolicy": "NotRequired"}]
+    obj["spec"]["containers"][0]["resizePolicy"] = resize
     status, told = await warnings(device, "POST", "/api/v1/namespaces/default/pods", obj)
     assert status == 201
-    assert any("spec.preemptionPolicy" in text for text in told)
+    assert any("spec.containers[0].resizePolicy" in text for text in told)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from edgeorch.lib import json
-from edgeorch.model import defaults, errors, kinds
+from edgeorch.model import defaults, kinds
 from edgeorch.model.defaults import pods
 
 from . import made
@@ -205,12 +205,11 @@ def test_twice_is_as_once(kind: kinds.Kind) -> None:
     assert json.canonical(obj) == before
 
 
-def test_admission_adds_account_priority_and_tolerations() -> None:
+def test_admission_adds_account_and_tolerations() -> None:
     obj = made.pod()
     defaults.admit_pod(obj)
     spec = obj["spec"]
     assert spec["serviceAccountName"] == spec["serviceAccount"] == "default"
-    assert (spec["priority"], spec["preemptionPolicy"]) == (0, "PreemptLowerPriority")
     assert [t["key"] for t in spec["tolerations"]] == [
         "node.kubernetes.io/not-ready",
         "node.kubernetes.io/unreachable",
@@ -222,11 +221,3 @@ def test_admission_leaves_own_tolerations_alone() -> None:
     obj = made.pod(tolerations=[{"operator": "Exists"}])
     defaults.admit_pod(obj)
     assert obj["spec"]["tolerations"] == [{"operator": "Exists"}]
-
-
-def test_admission_knows_the_system_priorities_only() -> None:
-    obj = made.pod(priorityClassName="system-node-critical")
-    defaults.admit_pod(obj)
-    assert obj["spec"]["priority"] == 2_000_001_000
-    with pytest.raises(errors.StatusError, match="no PriorityClass with name gold was found"):
-        defaults.admit_pod(made.pod(priorityClassName="gold"))

@@ -38,7 +38,7 @@ def test_a_field_deep_in_a_template_is_named_with_its_path() -> None:
     ("field", "value", "told"),
     [
         pytest.param("preemptionPolicy", "PreemptLowerPriority", False, id="the-usual-policy"),
-        pytest.param("preemptionPolicy", "Never", True, id="another-policy"),
+        pytest.param("preemptionPolicy", "Never", False, id="never-putting-out"),
         pytest.param("resourceClaims", None, False, id="null"),
         pytest.param("resourceClaims", [{"name": "a"}], True, id="value"),
         pytest.param("resourceClaims", [], False, id="empty-list"),
