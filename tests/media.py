@@ -64,6 +64,11 @@ class Medium:
                 (folder / str(number)).touch()
         return folder
 
+    def clear(self) -> None:
+        """Of what `fill` and `fill_inodes` have taken."""
+        (self.path / "filler").unlink(missing_ok=True)
+        shutil.rmtree(self.path / "inodes", ignore_errors=True)
+
     def make_read_only(self) -> None:
         """As the kernel does with one that it has found damaged: under whoever writes."""
         subprocess.run(["mount", "-o", "remount,abort", self.path], check=False)

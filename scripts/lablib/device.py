@@ -83,11 +83,17 @@ class Device:
     def containerd_state(self) -> Path:
         return self.run / "containerd"
 
+    @property
+    def image(self) -> Path:
+        """The medium of a device that has one of its own: all of `data` is on it."""
+        return DATA / f".{self.name}.img"
+
     def pid_file(self, program: str) -> Path:
         return self.run / f"{program}.pid"
 
     def log_file(self, program: str) -> Path:
-        return self.data / f"{program}.log"
+        # A full disk is to be told of.
+        return (self.run if self.image.exists() else self.data) / f"{program}.log"
 
     def load(self) -> dict[str, Any]:
         """The record, empty where there is none or a crash left half of one."""

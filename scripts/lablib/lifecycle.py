@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from . import descriptors, kernel, settings
+from . import descriptors, kernel, medium, settings
 from . import device as devices
 from .device import Device, LabError
 
@@ -72,13 +72,16 @@ def environment(device: Device, containerd_dir: str | None) -> dict[str, str]:
     return env
 
 
-def up(device: Device, config: Path | None, containerd_dir: str | None) -> None:
+def up(
+    device: Device, config: Path | None, containerd_dir: str | None, disk: str | None = None
+) -> None:
     record = device.load()
     directory = _containerd_directory(containerd_dir, record.get("containerd_dir"))
     override = settings.checked_override(_yaml(config) if config else None)
     _refuse_change(device, config, directory, record)
     device.run.mkdir(parents=True, exist_ok=True)
     device.data.mkdir(parents=True, exist_ok=True)
+    medium.mount(device, medium.size(disk) if disk else None)
     _network(device)
     record = device.load() | {"containerd_dir": directory}
     device.save(record)

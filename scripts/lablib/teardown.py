@@ -51,6 +51,8 @@ def down(device: Device) -> None:
         shutil.rmtree(_RUNC_ROOT / namespace / identity, ignore_errors=True)
         with contextlib.suppress(OSError):
             (_RUNC_ROOT / namespace).rmdir()
+    for image in (device.image, device.image.with_suffix(".part")):
+        image.unlink(missing_ok=True)
     for tree in (device.data, device.run):
         if tree.exists():
             shutil.rmtree(tree)

@@ -38,6 +38,12 @@ def _fresh() -> labs.Lab:
 
 
 @pytest.fixture(scope="session")
+def fresh_lab() -> Callable[[], labs.Lab]:
+    """For a device that the tests of a module share: bring it up, and take it down."""
+    return _fresh
+
+
+@pytest.fixture(scope="session")
 def no_stale_labs() -> None:
     """Devices of sessions that were killed before they could clean up."""
     for device in devices.existing():
