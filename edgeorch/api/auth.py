@@ -10,6 +10,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import hmac
+import logging
+import math
 import secrets
 import ssl
 from collections import OrderedDict
@@ -36,6 +38,9 @@ _BURST = 20.0
 _REFILL = 1.0
 """Failed attempts a second that one address may make in the long run."""
 _MAX_ADDRESSES = 1024
+_TELL_EVERY = 60.0
+
+log = logging.getLogger(__name__)
 
 
 class TokenFileError(Exception):
@@ -58,6 +63,8 @@ ANONYMOUS = User("system:anonymous", (UNAUTHENTICATED,))
 class _Attempts:
     left: float
     seen: float
+    told: float = -math.inf
+    """When the log last heard of it."""
 
 
 class Authenticator:
@@ -147,6 +154,9 @@ class Authenticator:
     def _failed(self, address: str) -> None:
         attempts = self._failures.setdefault(address, _Attempts(_BURST, self._clock.monotonic()))
         attempts.left -= 1
+        if attempts.left < 1 and attempts.seen - attempts.told > _TELL_EVERY:
+            attempts.told = attempts.seen
+            log.warning("%s keeps failing to authenticate and has to wait", address)
         self._failures.move_to_end(address)
         _trim(self._failures)
 

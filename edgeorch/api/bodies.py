@@ -7,11 +7,12 @@ wants them told.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import aiohttp
 
-from edgeorch.api import negotiation, options
+from edgeorch.api import negotiation, options, statuses
 from edgeorch.model import errors, strict, unsupported, walk
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 ACCEPTED = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
 LIMIT = 3 * 1024 * 1024
+_SECONDS = 60.0
+"""Within which all of a body must have come."""
 _PROTOBUF = "application/vnd.kubernetes.protobuf"
 _MEDIA = {
     "": negotiation.JSON,
@@ -44,18 +47,24 @@ def unknown_format(accepted: str) -> errors.StatusError:
 
 
 async def read(call: Call) -> bytes:
-    """The whole body. Raises StatusError (400, 413)."""
+    """The whole body. Raises StatusError (400, 408, 413)."""
     request = call.request
     if (request.content_length or 0) > LIMIT:
         raise _too_large()
     if call.header("Expect").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     gathered = bytearray()
+    timer = asyncio.timeout(_SECONDS)
     try:
-        async for chunk in request.content.iter_any():
-            gathered += chunk
-            if len(gathered) > LIMIT:
-                raise _too_large()
+        async with timer:
+            async for chunk in request.content.iter_any():
+                gathered += chunk
+                if len(gathered) > LIMIT:
+                    raise _too_large()
+    except TimeoutError:
+        if not timer.expired():
+            raise
+        raise statuses.body_not_in_time() from None
     except (aiohttp.ClientPayloadError, aiohttp.http.HttpProcessingError) as error:
         raise errors.bad_request(f"cannot read the body of the request: {error}") from error
     return bytes(gathered)

@@ -21,6 +21,12 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 _BROWSERS = ("curl", "Wget", "Mozilla/5.0")
 
 
+def _nobody() -> auth.User:
+    from edgeorch.api.auth import ANONYMOUS
+
+    return ANONYMOUS
+
+
 @dataclass(slots=True)
 class Call:
     """`query` holds the first value of each parameter; `warnings` become Warning headers."""
@@ -32,8 +38,12 @@ class Call:
     audit_id: str
     target: paths.Target | None = None
     verb: str = ""
-    login: str = ""
+    login: auth.User = field(default_factory=_nobody)
     """Who has come in, also where they act as somebody else."""
+    named: str = ""
+    """What the object of a create is called, once that is known."""
+    told: bool = False
+    """Whether the log has its line on this request."""
     warnings: list[str] = field(default_factory=list)
 
     def flag(self, name: str) -> bool:

@@ -9,10 +9,10 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, TypeVar
 
-from edgeorch.api import statuses
+from edgeorch.api import flow, statuses
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from edgeorch.api.call import Call
 
@@ -52,8 +52,15 @@ class Deadline:
 
 
 class LongRunning:
-    def __init__(self, limit: int) -> None:
+    """`per_client` is the share of one login; administrators are only bound by `limit`. `began`
+    hears of each."""
+
+    def __init__(
+        self, limit: int, per_client: int, began: Callable[[Call], None] = lambda _: None
+    ) -> None:
         self._limit = limit
+        self._per_client = per_client
+        self._began = began
         self._running: dict[Deadline, tuple[str, str]] = {}
         self._logins: dict[Deadline, str] = {}
         self._closed = False
@@ -71,12 +78,15 @@ class LongRunning:
     @contextlib.contextmanager
     def hold(self, call: Call, seconds: float) -> Iterator[Deadline]:
         """Raises StatusError (429) when there are too many."""
-        if len(self._running) >= self._limit:
+        own = sum(login == call.login.name for login in self._logins.values())
+        share_taken = own >= self._per_client and not flow.is_exempt(call)
+        if len(self._running) >= self._limit or share_taken:
             raise statuses.too_many_requests("too many watches and followed logs at once")
         deadline = Deadline(0.0 if self._closed else seconds)
         resource = call.target.kind.resource if call.target else ""
         self._running[deadline] = (call.verb, resource)
-        self._logins[deadline] = call.login
+        self._logins[deadline] = call.login.name
+        self._began(call)
         try:
             yield deadline
         finally:

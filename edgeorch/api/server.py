@@ -24,8 +24,11 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from edgeorch.api import (
+    audit,
     auth,
     authorization,
+    doors,
+    flow,
     health,
     impersonation,
     longrunning,
@@ -51,11 +54,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_BACKLOG = 128
 _KEEPALIVE = 120.0
 _CLOSE_WITHIN = 3.0
 """Seconds that requests under way have when the server closes."""
 _MAX_LINE = 32 * 1024
+_ALLOTTED = 60.0
+"""Seconds that a read may take, until its client has the answer."""
 _READS = ("get", "list", "watch", "head")
 _LONG = ("log", *paths.STREAMS)
 _AUDIT_ID_LENGTH = 64
@@ -73,14 +77,6 @@ class Listen:
     """Whether /metrics is shown at the health address too, to whoever reaches it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How many requests at once, before clients are asked to come back (429)."""
-
-    requests: int = 100
-    long_running: int = 200
-
-
 class Server:
     def __init__(
         self,
@@ -96,16 +92,20 @@ class Server:
         meter: ports.Meter | None = None,
         checks: health.Checks | None = None,
         metrics: metric.Registry | None = None,
-        limits: Limits | None = None,
+        limits: flow.Limits | None = None,
     ) -> None:
         self._listen = listen
         self._authenticator = authenticator
         self._authorizer = authorization.Authorizer(objects)
-        self._limits = limits or Limits()
-        self._in_flight = 0
+        limits = limits or flow.Limits()
+        self._flow = flow.Flow(limits)
+        self._crowd = doors.Crowd()
+        self._audit = audit.Audit(clock)
         self._writing: set[asyncio.Task[web.StreamResponse]] = set()
         self._runners: list[web.ServerRunner] = []
-        self._running = longrunning.LongRunning(self._limits.long_running)
+        self._running = longrunning.LongRunning(
+            limits.long_running, limits.long_per_client, self._stream_began
+        )
         self.metrics = metrics or metric.Registry()
         self._count(self.metrics, objects)
         self._routes = routes.Routes(
@@ -135,7 +135,17 @@ class Server:
         registry.collected(
             "apiserver_current_inflight_requests",
             "Requests being served, without watches and followed logs.",
-            lambda: {(): float(self._in_flight)},
+            lambda: {(): float(self._flow.in_flight)},
+        )
+        registry.collected(
+            "edgeorch_api_connections",
+            "Connections from the network.",
+            lambda: {(): float(len(self._crowd))},
+        )
+        registry.collected(
+            "edgeorch_api_connections_turned_away",
+            "Connections closed at once, as there were too many.",
+            lambda: {(): float(self._crowd.turned_away)},
         )
         registry.collected(
             "apiserver_longrunning_requests",
@@ -153,14 +163,15 @@ class Server:
         try:
             if self._listen.health is not None:
                 site = await self._runner(self._serve_health)
-                self.health = await _tcp(site, self._listen.health, None)
+                self.health = await doors.open_at(site, self._listen.health, None, doors.Crowd())
             if self._listen.socket is not None:
                 local = await self._runner(self._serve_local)
                 await web.SockSite(local, _unix_socket(self._listen.socket)).start()
             if self._listen.network:
                 network = await self._runner(self._serve_network)
                 for address in self._listen.network:
-                    self.network.append(await _tcp(network, address, self._listen.tls))
+                    bound = await doors.open_at(network, address, self._listen.tls, self._crowd)
+                    self.network.append(bound)
         except BaseException:
             await self.close()
             raise
@@ -168,7 +179,7 @@ class Server:
     async def _runner(
         self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
     ) -> web.ServerRunner:
-        server = web.Server(
+        server = doors.Server(
             handler,
             handler_cancellation=True,
             access_log=None,
@@ -229,6 +240,8 @@ class Server:
             raise
         except Exception as error:
             response = await responses.failure(call, _unforeseen(call, error))
+        if not call.told:
+            self._audit.tell(call, response.status)
         target = call.target
         self._requests.add(
             call.verb,
@@ -241,7 +254,7 @@ class Server:
     async def _answer(self, call: Call, user: auth.User | None) -> web.StreamResponse:
         call.parts = paths.segments(call.request.rel_url.raw_path)
         call.user = user or self._identify(call)
-        call.login = call.user.name
+        call.login = call.user
         if impersonation.is_asked(call):
             call.user = impersonation.user(call, self._authorizer)
         self._routes.resolve(call)
@@ -249,17 +262,27 @@ class Server:
         target = call.target
         if call.verb == "watch" or (target and target.subresource in _LONG):
             return await self._routes.dispatch(call, local=False)
-        if self._in_flight >= self._limits.requests:
-            raise statuses.too_many_requests(
-                "The server has received too many requests and has asked us to try again later"
-            )
-        self._in_flight += 1
-        try:
+        with self._flow.hold(call):
             if target is None or call.verb in _READS:
-                return await self._routes.dispatch(call, local=False)
+                return await self._read(call)
             return await self._write(call)
-        finally:
-            self._in_flight -= 1
+
+    async def _read(self, call: Call) -> web.StreamResponse:
+        timer = asyncio.timeout(_ALLOTTED)
+        try:
+            async with timer:
+                return await self._routes.dispatch(call, local=False)
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            if call.request.writer.output_size > 0:
+                raise ConnectionResetError("the client takes too long to read") from None
+            raise statuses.not_in_time() from None
+
+    def _stream_began(self, call: Call) -> None:
+        if audit.is_stream(call):
+            call.told = True
+            self._audit.tell(call, 101)
 
     async def _write(self, call: Call) -> web.StreamResponse:
         task = asyncio.create_task(self._routes.dispatch(call, local=False))
@@ -309,25 +332,6 @@ def _unforeseen(call: Call, error: Exception) -> errors.StatusError:
     if call.request.writer.output_size > 0:
         raise ConnectionResetError("the answer had begun when it failed") from error
     return errors.internal(f"see the server's log for {call.audit_id}")
-
-
-async def _tcp(
-    runner: web.ServerRunner, address: tuple[str, int], tls: ssl.SSLContext | None
-) -> tuple[str, int]:
-    """Listen on `address`; the address with the port in use."""
-    host, port = address
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        listener.bind((host, port))
-        await web.SockSite(runner, listener, ssl_context=tls, backlog=_BACKLOG).start()
-    except BaseException:
-        listener.close()
-        raise
-    return host, listener.getsockname()[1]
 
 
 def _unix_socket(path: pathlib.Path) -> socket.socket:

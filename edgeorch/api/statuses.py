@@ -30,6 +30,16 @@ def too_many_requests(message: str) -> errors.StatusError:
     return errors.StatusError(429, "TooManyRequests", message, details={"retryAfterSeconds": 1})
 
 
+def not_in_time() -> errors.StatusError:
+    message = "Timeout: request did not complete within the allotted timeout"
+    return errors.StatusError(504, "Timeout", message)
+
+
+def body_not_in_time() -> errors.StatusError:
+    message = "the body of the request did not come within the allotted time"
+    return errors.StatusError(408, "Timeout", message)
+
+
 def version_too_large(asked: int, current: int) -> errors.StatusError:
     """The client knows a future that this store does not (yet)."""
     message = f"Too large resource version: {asked}, current: {current}"

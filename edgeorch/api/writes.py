@@ -53,7 +53,9 @@ class Writes:
         bodies.tell_ignored(call, target.kind, obj)
         obj = self._books.created(call, target.kind, obj)
         self._authorizer.check_grant(call, target.kind, obj, None)
+        call.named = obj["metadata"].get("name") or obj["metadata"].get("generateName") or ""
         stored = await self._objects.create(target.kind.resource, obj, dry_run=asked.dry_run)
+        call.named = stored.name
         return await answer.send(stored, 201)
 
     async def update(

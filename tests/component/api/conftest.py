@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from edgeorch.api import auth, certs, health, kubeconfig, server
+from edgeorch.api import auth, certs, flow, health, kubeconfig, server
 from edgeorch.lib import clock as clocks
 from edgeorch.lib import tasks
 from edgeorch.model import errors, kinds, schema
@@ -115,7 +115,7 @@ async def device(tmp_path: pathlib.Path) -> AsyncIterator[Device]:
 
 @contextlib.asynccontextmanager
 async def started(
-    directory: pathlib.Path, limits: server.Limits | None = None
+    directory: pathlib.Path, limits: flow.Limits | None = None
 ) -> AsyncIterator[Device]:
     clock = clocks.SystemClock()
     db = database.Database(directory / "state.db")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
+import logging
 import os
 import pathlib
 import ssl
@@ -13,7 +15,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from edgeorch.api import certs, server
+from edgeorch.api import bodies, certs, doors, flow
 from edgeorch.lib import clock as clocks
 from edgeorch.lib import tasks
 from edgeorch.model import errors
@@ -173,7 +175,7 @@ async def test_a_write_survives_its_client(device: Device) -> None:
 
 async def test_too_many_requests_at_once_are_asked_to_come_back(tmp_path: pathlib.Path) -> None:
     async with (
-        conftest.started(tmp_path, server.Limits(requests=0)) as device,
+        conftest.started(tmp_path, flow.Limits(requests=0)) as device,
         device.client.get(device.url + MAPS) as response,
     ):
         assert response.status == 429
@@ -293,3 +295,77 @@ async def handshake(ours: ssl.SSLContext, theirs: ssl.SSLContext, name: str) -> 
 async def test_a_name_that_is_none_is_refused(tmp_path: pathlib.Path) -> None:
     with pytest.raises(certs.CertificateError, match="not a host name"):
         await certs.Authority(tmp_path, clocks.SystemClock()).ensure(["a\nb"])
+
+
+async def opened(device: Device) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    context = ssl.create_default_context(cafile=str(device.directory / "pki/ca.crt"))
+    host, port = device.server.network[0]
+    return await asyncio.open_connection(host, port, ssl=context)
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /livez HTTP/1.1\r\nHost: device\r\nA"])
+async def test_a_connection_that_brings_no_request_is_closed(
+    device: Device, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr(doors, "FIRST_REQUEST", 0.05)
+    reader, writer = await opened(device)
+    writer.write(sent)
+    async with asyncio.timeout(20):
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+    writer.close()
+
+
+async def test_a_connection_that_brought_one_stays(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doors, "FIRST_REQUEST", 1.0)
+    reader, writer = await opened(device)
+    idle = await opened(device)
+    for _ in range(2):
+        writer.write(b"GET /livez HTTP/1.1\r\nHost: device\r\n\r\n")
+        assert await reader.readuntil(b"ok")
+        async with asyncio.timeout(20):  # until the other one, as old, is gone
+            with contextlib.suppress(ConnectionError):
+                await idle[0].read()
+    writer.close()
+    idle[1].close()
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "_SECONDS", 0.05)
+    reader, writer = await opened(device)
+    head = f"POST {MAPS} HTTP/1.1\r\nHost: device\r\nAuthorization: Bearer {device.token}\r\n"
+    writer.write(f"{head}Content-Type: application/json\r\nContent-Length: 99\r\n\r\n{{".encode())
+    async with asyncio.timeout(20):
+        assert (await reader.readline()).startswith(b"HTTP/1.1 408")
+    writer.close()
+
+
+async def test_too_many_headers_are_refused(device: Device) -> None:
+    headers = {f"X-{number}": "y" for number in range(500)}
+    status, _ = await anonymous(device, "/livez", **headers)
+    assert 400 <= status < 500
+
+
+async def test_a_change_is_one_line_in_the_log(
+    device: Device, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "edgeorch.audit"):
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"generateName": "s-"}}
+        secret |= {"stringData": {"password": "hunter2"}}
+        url = "/api/v1/namespaces/default/secrets"
+        _, made = await device.call("POST", url, secret, **{"Audit-ID": "one"})
+        name = made["metadata"]["name"]
+        await device.call("GET", f"{url}/{name}")
+        viewer = {"Impersonate-User": "ann", "Impersonate-Group": "edgeorch:view"}
+        await device.call("DELETE", f"{url}/{name}", **viewer, **{"Audit-ID": "two"})
+    told = [record.getMessage() for record in caplog.records if record.name == "edgeorch.audit"]
+    where = f'resource="secrets" namespace="default" name="{name}" from="127.0.0.1"'
+    assert len(told) == 2
+    assert told[0].startswith(f'user="system:admin" verb="create" {where} code=201 agent=')
+    assert told[0].endswith(' id="one"')
+    assert told[1].startswith(f'user="system:admin" as="ann" verb="delete" {where} code=403 ')
+    assert "hunter2" not in "".join(told)

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from edgeorch.api import server, watches
+from edgeorch.api import flow, watches
 from tests.component.api import conftest
 from tests.component.api.conftest import Device, config_map
 
@@ -182,7 +182,7 @@ async def test_a_client_that_goes_leaves_nothing_behind(device: Device) -> None:
 
 
 async def test_more_watches_than_allowed_are_asked_to_wait(tmp_path: pathlib.Path) -> None:
-    limits = server.Limits(long_running=1)
+    limits = flow.Limits(long_running=1)
     async with conftest.started(tmp_path, limits) as device, watching(device, ""):
         status, body = await device.call("GET", f"{MAPS}?watch=true")
         assert (status, body["reason"]) == (429, "TooManyRequests")

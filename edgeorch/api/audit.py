@@ -1,0 +1,98 @@
+"""Who has changed what: a line in the log for each change that was asked for by the API.
+
+`user="ann" verb="create" resource="deployments.apps" namespace="default" name="web"
+from="192.168.1.9" code=201 agent="kubectl/v1.33.1" id="…"`. Nothing of what was written is in it.
+Told are writes that count as intent, streams into containers, and the making of tokens; refused
+ones too. Not told: status, what is never stored (events, leases), dry runs.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from edgeorch.api import paths
+from edgeorch.lib import json
+
+if TYPE_CHECKING:
+    from edgeorch.api.call import Call
+    from edgeorch.lib import clock as clocks
+
+log = logging.getLogger("edgeorch.audit")
+
+_CHANGES = frozenset(("create", "update", "patch", "delete", "deletecollection"))
+_LONGEST = 253
+_BURST, _A_SECOND = 200.0, 5.0
+"""Lines at once, and in the long run: a client that runs wild must not fill the medium."""
+
+
+class Audit:
+    def __init__(self, clock: clocks.Clock) -> None:
+        self._clock = clock
+        self._left = _BURST
+        self._seen = clock.monotonic()
+        self._untold = 0
+
+    def tell(self, call: Call, code: int) -> None:
+        """One request, when its answer is known; a stream, when it begins (101)."""
+        if not concerns(call) or not log.isEnabledFor(logging.INFO) or not self._may_speak():
+            return
+        if self._untold:
+            log.warning("%d changes were not told: there were too many at once", self._untold)
+            self._untold = 0
+        log.info("%s", line(call, code))
+
+    def _may_speak(self) -> bool:
+        now = self._clock.monotonic()
+        self._left = min(_BURST, self._left + (now - self._seen) * _A_SECOND)
+        self._seen = now
+        if self._left < 1:
+            self._untold += 1
+            return False
+        self._left -= 1
+        return True
+
+
+def concerns(call: Call) -> bool:
+    target = call.target
+    if target is None or call.query.get("dryRun"):
+        return False
+    if is_stream(call):
+        return True
+    if call.verb not in _CHANGES or target.subresource == "status":
+        return False
+    return target.subresource == "token" or not (target.kind.volatile or target.kind.computed)
+
+
+def is_stream(call: Call) -> bool:
+    return call.target is not None and call.target.subresource in paths.STREAMS
+
+
+def line(call: Call, code: int) -> str:
+    target = call.target
+    if target is None:
+        raise ValueError("only changes of resources are told")
+    of = target.kind.resource + (f"/{target.subresource}" if target.subresource else "")
+    request = call.request
+    told: list[tuple[str, str | int]] = [
+        ("user", call.login.name),
+        ("as", call.user.name if call.user != call.login else ""),
+        ("verb", call.verb),
+        ("resource", of),
+        ("namespace", target.namespace or ""),
+        ("name", target.name or call.named),
+        ("from", request.remote or "local socket"),
+        ("code", code),
+        ("agent", call.header("User-Agent").partition(" ")[0]),
+        ("id", call.audit_id),
+    ]
+    return " ".join(f"{name}={_quoted(value)}" for name, value in told if value != "")
+
+
+def _quoted(value: str | int) -> str:
+    """As JSON: no line ends, and no control characters, whatever a client has sent."""
+    if isinstance(value, int):
+        return str(value)
+    clean = value.encode(errors="replace").decode()
+    shown = "".join(letter if letter.isprintable() else "?" for letter in clean[:_LONGEST])
+    return json.encode(shown).decode()
