@@ -132,7 +132,7 @@ class Device:
             stack.callback(self._containerd.close)
             await self._network.start()
             stack.push_async_callback(self._network.close)
-            await self._authority.ensure(self._certificate_names())
+            await self._have_certificates()
             door = await self._open_door()
             await stack.enter_async_context(tasks.running(self._loops(door)))
             self._made_tokens.load()
@@ -367,14 +367,29 @@ class Device:
         own = [self._config.node_name, str(ipam.gateway(services))]
         return [*own, *self._network.node_addresses.all]
 
+    async def _have_certificates(self) -> None:
+        """The right ones, or the old ones where none can be made now. Raises OSError."""
+        try:
+            await self._authority.ensure(self._certificate_names())
+        except certs.CertificateError as error:
+            if not self._authority.load():
+                raise OSError(f"{error}") from error
+            log.error("the serving certificate stays as it is: %s", error)
+
     async def _renew_certificates(self) -> None:
         """New ones when an address has come, or an end draws near; connections go on."""
         while True:
+            self._certificates_due.clear()
+            try:
+                await self._authority.ensure(self._certificate_names())
+            except certs.CertificateError as error:
+                log.error("the serving certificate stays as it is: %s", error)
+            days = self._authority.days_left()
+            if days is not None:
+                self._board.hold(*certs.condition(days, self._authority.directory))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CERTIFICATE_CHECK):
                     await self._certificates_due.wait()
-            self._certificates_due.clear()
-            await self._authority.ensure(self._certificate_names())
 
     async def _give_memory_back(self) -> None:
         """Some time after pods have come, gone or changed; an idle device is not woken."""

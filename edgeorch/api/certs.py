@@ -54,6 +54,7 @@ _RENEW_BEFORE = datetime.timedelta(days=365)
 _EARLIEST = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
 _NO_CHECK_TIME = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME, which Python's ssl has no name for."""
+_CONDITION, _WARN_DAYS = "CertificateNearExpiry", 60
 _TIMEOUT = 60.0
 _VERIFIED = "verified.json"
 
@@ -121,11 +122,25 @@ class _Verified:
     ends: str
 
 
+def condition(days: float, directory: pathlib.Path) -> tuple[str, bool, str, str]:
+    """What the node says of certificates that end in so many days."""
+    if days >= _WARN_DAYS:
+        told = f"no certificate of the device's own ends within {_WARN_DAYS} days"
+        return _CONDITION, False, "CertificatesGood", told
+    reason = "CertificateNearExpiry" if days >= 0 else "CertificateExpired"
+    when = f"in {int(days)} days" if days >= 0 else f"{int(-days)} days ago"
+    told = (
+        f"the authority in {directory} ends {when} by this clock: set the clock if it is wrong; "
+        "else remove ca.crt and ca.key, restart edgeorch, and hand out new kubeconfigs"
+    )
+    return _CONDITION, True, reason, told
+
+
 class Authority:
     """Keeps the certificates right. `context` is made once and renewed in place."""
 
     def __init__(self, directory: pathlib.Path, clock: clocks.Clock) -> None:
-        self._directory = directory
+        self.directory = directory
         self._clock = clock
         self._lock = asyncio.Lock()
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -154,6 +169,15 @@ class Authority:
             ends.append(datetime.datetime.fromtimestamp(seconds, datetime.UTC))
         return (min(ends) - self._clock.now()) / datetime.timedelta(days=1)
 
+    def load(self) -> bool:
+        """Take the certificates as they are, right or not; whether they can be used at all."""
+        try:
+            self._load()
+            self._ends = self._noted_end()
+        except (OSError, ValueError):
+            return bool(self._trusted)
+        return True
+
     async def client(self, name: str, group: str, life: datetime.timedelta) -> tuple[bytes, bytes]:
         """A certificate for a client and its key, in PEM; the user is `name` in `group`.
 
@@ -161,16 +185,16 @@ class Authority:
         """
         if not self._path("ca.crt").exists():
             raise CertificateError(
-                f"there is no CA in {self._directory} yet: `edgeorch serve` makes it when it starts"
+                f"there is no CA in {self.directory} yet: `edgeorch serve` makes it when it starts"
             )
         try:
-            with tempfile.TemporaryDirectory(dir=self._directory) as temporary:
+            with tempfile.TemporaryDirectory(dir=self.directory) as temporary:
                 key = pathlib.Path(temporary) / "key"
                 await _make_key(key)
                 sign = [*self._signed_by_ca(), "-extensions", "client_extensions"]
                 return await self._sign(key, name, sign, life, group=group), key.read_bytes()
         except OSError as error:
-            raise CertificateError(f"cannot use {self._directory}: {error}") from error
+            raise CertificateError(f"cannot use {self.directory}: {error}") from error
 
     async def ensure(self, names: Iterable[str]) -> bool:
         """Have a serving certificate for `names` (host names and addresses) and the usual ones.
@@ -188,7 +212,7 @@ class Authority:
                     self._load()
                 self._ends = self._noted_end()
             except (OSError, ssl.SSLError) as error:
-                raise CertificateError(f"cannot use {self._directory}: {error}") from error
+                raise CertificateError(f"cannot use {self.directory}: {error}") from error
             return fresh
 
     async def _ensure_files(self, wanted: frozenset[str]) -> bool:
@@ -225,7 +249,7 @@ class Authority:
         return digest.hexdigest()
 
     def _path(self, name: str) -> pathlib.Path:
-        return self._directory / name
+        return self.directory / name
 
     def _load(self) -> None:
         self.context.load_cert_chain(self._path("server.crt"), self._path("server.key"))
@@ -240,7 +264,7 @@ class Authority:
             return
         if not await _is_key(key):
             if key.exists() or certificate.exists():
-                log.warning("the CA in %s cannot be used; making another", self._directory)
+                log.warning("the CA in %s cannot be used; making another", self.directory)
             await _make_key(key)
         subject = f"edgeorch-ca-{await self._mark()}"
         sign = ["-selfsign", "-keyfile", str(key), "-extensions", "ca_extensions"]
@@ -270,7 +294,7 @@ class Authority:
     ) -> bytes:
         """A certificate for `key` in PEM. `sign` are the arguments that say who signs what."""
         end = (max(self._clock.now(), _EARLIEST) + life).strftime("%Y%m%d%H%M%SZ")
-        with tempfile.TemporaryDirectory(dir=self._directory) as temporary:
+        with tempfile.TemporaryDirectory(dir=self.directory) as temporary:
             work = pathlib.Path(temporary)
             config = _CONFIG.format(
                 work=work,

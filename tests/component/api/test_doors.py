@@ -214,9 +214,27 @@ async def test_certificates_that_were_found_good_are_not_asked_about_again(
         assert again.certificate
         with pytest.raises(certs.CertificateError, match="cannot run openssl"):
             await again.ensure(["another"])
+        # Where no new one can be made the old one serves on, also after a restart.
+        assert certs.Authority(tmp_path, clocks.SystemClock()).load()
+        assert not certs.Authority(tmp_path / "empty", clocks.SystemClock()).load()
         (tmp_path / "server.key").write_bytes(b"other")
         with pytest.raises(certs.CertificateError, match="cannot run openssl"):
             await again.ensure(["device"])
+
+
+@pytest.mark.parametrize(
+    ("days", "wrong", "reason"),
+    [
+        (36500, False, "CertificatesGood"),
+        (59, True, "CertificateNearExpiry"),
+        (-1, True, "CertificateExpired"),
+    ],
+)
+def test_the_node_says_when_a_certificate_nears_its_end(
+    days: float, wrong: bool, reason: str
+) -> None:
+    found = certs.condition(days, pathlib.Path("/data/tls"))
+    assert found[:3] == ("CertificateNearExpiry", wrong, reason)
 
 
 @pytest.mark.parametrize("year", [1970, 2026, 2099])
