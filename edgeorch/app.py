@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import functools
 import gc
 import logging
 import os
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import edgeorch
 from edgeorch.lib import clock as clocks
-from edgeorch.lib import conditions, memory, sdnotify, tasks
+from edgeorch.lib import conditions, memory, sdnotify, tasks, time_floor
 from edgeorch.model import kinds
 from edgeorch.store import database, objects
 
@@ -68,9 +69,15 @@ async def _device(config: configuration.Config) -> AsyncIterator[None]:
     build = _import_device()
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(_alone(pathlib.Path(config.data_dir)))
-        clock, board = clocks.SystemClock(), conditions.Board()
+        floor = time_floor.TimeFloor(pathlib.Path(config.data_dir) / "clock")
+        clock, board = clocks.SystemClock(floor.read()), conditions.Board()
+        if clocks.is_synchronized():
+            clock.follow()
+        keep_time = functools.partial(floor.save, clock)
+        stack.callback(keep_time)
         store, db = await stack.enter_async_context(_store(config, clock))
-        await stack.enter_async_context(build(config, store, db, clock, board).serving())
+        db.on_commit = functools.partial(floor.passing, clock)
+        await stack.enter_async_context(build(config, store, db, clock, board, keep_time).serving())
         log.info(
             "edgeorch %s serves node %s on port %d after %.2f s",
             edgeorch.__version__,

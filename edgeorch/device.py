@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import edgeorch
-from edgeorch.agent import agent, registry_puller, streams, summaries
+from edgeorch.agent import agent, registry_puller, streams, summaries, wall_clock
 from edgeorch.agent import settings as agent_settings
 from edgeorch.agent.volumes import folders as volume_folders
 from edgeorch.api import (
@@ -43,7 +43,7 @@ from edgeorch.controllers import (
 )
 from edgeorch.core import devices, dns_zone, ipam, load_balancing, pressure
 from edgeorch.dns import settings as dns_settings
-from edgeorch.lib import conditions, files, memory, metrics, tasks
+from edgeorch.lib import clock_steps, conditions, files, memory, metrics, tasks
 from edgeorch.model import kinds, schema
 from edgeorch.net import network
 from edgeorch.proxy import allocation, dns, services
@@ -74,11 +74,14 @@ class Device:
         config: configuration.Config,
         objects: Objects,
         db: database.Database,
-        clock: clocks.Clock,
+        clock: clocks.SystemClock,
         board: conditions.Board,
+        keep_time: Callable[[], None],
     ) -> None:
+        """`keep_time` remembers what time it is."""
         self._config = config
         self._board = board
+        self._keep_time = keep_time
         self._objects = objects
         self._db = db
         self._clock = clock
@@ -321,6 +324,13 @@ class Device:
             "tokens": functools.partial(self._made_tokens.follow, door.end_of),
             "adoption": functools.partial(self._settle, slices),
             "memory": self._give_memory_back,
+            "clock": wall_clock.WallClock(
+                self._clock,
+                self._board,
+                self._agent.tell,
+                clock_steps.ClockSteps().wait,
+                self._keep_time,
+            ).run,
         }
 
     async def _settle(self, slices: endpoint_slices.EndpointSlices) -> None:

@@ -84,7 +84,7 @@ class Agent:
             objects, events, containerd, network, puller, clock, settings, withdrawal, tokens, board
         )
         runtime = assembly.Runtime(given)
-        tell = given.tell_of_node()
+        tell = self.tell = given.tell_of_node()
         assembly.tell_of_conditions(given, tell)
         self._objects = objects
         self._containerd = containerd

@@ -217,7 +217,7 @@ class Observer:
             reason=reason,
             message=message,
             started=container.started,
-            finished=clocks.rfc3339(at) if at is not None else self._shown(),
+            finished=self._finished(at, container.started),
             at=monotonic,
             container_id=container.id,
         )
@@ -373,6 +373,12 @@ class Observer:
 
     def _shown(self) -> str:
         return clocks.rfc3339(self._clock.now())
+
+    def _finished(self, moment: datetime.datetime | None, started: str) -> str:
+        """containerd goes by the system's clock, which may be in 1970, or have been set since."""
+        now = self._shown()
+        told = clocks.rfc3339(moment) if moment is not None else now
+        return told if started <= told <= now else max(now, started)
 
     def _monotonic_of(self, moment: datetime.datetime | None) -> float:
         """A wall time of the near past on the clock that decisions use."""

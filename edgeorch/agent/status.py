@@ -39,7 +39,8 @@ class StatusWriter:
 
     async def write(self, pod: views.Pod, seen: PodSeen, *, durable: bool = False) -> None:
         around = pod_status.Surroundings(
-            now=clocks.rfc3339(self._clock.now()),
+            # Made while the clock was ahead, a pod was not anything before it was.
+            now=max(clocks.rfc3339(self._clock.now()), pod.metadata.creation_timestamp or ""),
             monotonic=self._clock.monotonic(),
             host_ip=self._network.node_addresses.internal,
             crash_loop=self._crash_loop,

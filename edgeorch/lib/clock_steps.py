@@ -11,7 +11,10 @@ import asyncio
 import ctypes
 import errno
 import os
+import pathlib
 import time
+
+from edgeorch.lib import clock, inotify
 
 _ABSOLUTE, _CANCEL_ON_SET = 1, 2
 _LONG_BITS = 8 * ctypes.sizeof(ctypes.c_long)
@@ -27,9 +30,13 @@ class _Spec(ctypes.Structure):
 class ClockSteps:
     def __init__(self) -> None:
         self._fd = -1
+        self._lab: inotify.Directory | None = None
 
     async def wait(self) -> None:
         """Until the clock has been set since the last call. Raises OSError."""
+        if clock.LAB in os.environ:
+            await self._lab_clock()
+            return
         if self._fd < 0:
             self._fd = _create()
             self._arm()
@@ -45,7 +52,17 @@ class ClockSteps:
                 self._arm()
                 return
 
+    async def _lab_clock(self) -> None:
+        if self._lab is None:
+            folder = pathlib.Path(os.environ[clock.LAB]).parent
+            self._lab = inotify.Directory(folder, inotify.MOVED_TO)
+        await self._lab.changed.wait()
+        self._lab.changed.clear()
+
     def close(self) -> None:
+        if self._lab is not None:
+            self._lab.close()
+            self._lab = None
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

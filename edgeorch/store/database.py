@@ -84,6 +84,7 @@ class Database:
         self._wake = asyncio.Event()
         self._turn = asyncio.Lock()
         """One transaction at a time: there is one connection, and each statement is awaited."""
+        self.on_commit: Callable[[], None] = lambda: None
         self.failure: str | None = None
         """Why the last transaction failed, None while the medium takes writes."""
 
@@ -267,6 +268,7 @@ class Database:
             raise
         self._works()
         self._keep_ahead()
+        self.on_commit()
         for change in changes:
             change.committed()
             if not change.done.done():

@@ -136,7 +136,10 @@ class Log:
                 "reportingComponent": source["component"],
                 "reportingInstance": source.get("host", ""),
             }
-        return {**obj, "message": message, "lastTimestamp": stamp, "count": known.count}
+        # Set back meanwhile, the clock would have it end before it began.
+        first = min(known.first, stamp)
+        last = {"message": message, "lastTimestamp": stamp, "count": known.count}
+        return {**obj, "firstTimestamp": first, **last}
 
     def _expire(self, now: float) -> None:
         while self._known:

@@ -40,9 +40,10 @@ def _two(seconds: int, unit: int, letter: str, lesser: int, lesser_letter: str) 
 
 
 def since(timestamp: str | None, now: datetime) -> str:
+    """Ours is the only clock: what bears a later time was stamped while it was ahead: it is new."""
     if not timestamp:
         return "<unknown>"
-    return human_duration(now - datetime.fromisoformat(timestamp))
+    return human_duration(max(now - datetime.fromisoformat(timestamp), timedelta()))
 
 
 def age(obj: dict[str, object], now: datetime) -> str:

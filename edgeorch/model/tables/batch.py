@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from edgeorch.model import selectors
@@ -75,7 +75,8 @@ def _duration(status: Object, now: datetime) -> str:
     if not started:
         return ""
     end = datetime.fromisoformat(completed) if completed else now
-    return human_duration(end - datetime.fromisoformat(started))
+    # A clock that was set back meanwhile would have it take less than no time.
+    return human_duration(max(end - datetime.fromisoformat(started), timedelta()))
 
 
 def cron_job(obj: Object, now: datetime) -> list[Any]:
