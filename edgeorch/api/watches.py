@@ -82,6 +82,14 @@ class _Encoder:
         return _line("BOOKMARK", body.rstrip())
 
 
+def _of_the_future(asked: options.ListOptions, objects: Objects) -> bool:
+    return asked.version is not None and asked.version > objects.version
+
+
+def _gone(why: str) -> bytes:
+    return _line("ERROR", json.encode(errors.expired(why).status()))
+
+
 def _line(kind: str, raw: bytes) -> bytes:
     return b'{"type":"%b","object":%b}\n' % (kind.encode(), raw)
 
@@ -97,7 +105,7 @@ class _Stream:
         chosen: selection.Selection,
         encoder: _Encoder,
     ) -> None:
-        """Raises StatusError (410) when the history asked for is gone."""
+        """A history that is gone is told by the stream's only event, as Kubernetes' cache does."""
         self._objects = objects
         self._chosen = chosen
         self._encoder = encoder
@@ -105,20 +113,22 @@ class _Stream:
         self._initial: list[Stored] = []
         resource = target.kind.resource
         from_now = asked.initial_events is not None or not asked.version
-        if asked.version and asked.version > objects.version:
-            raise errors.expired(
-                f"too large resource version: {asked.version}, current: {objects.version}"
-            )
+        self._watch: watch.Watch | None = None
+        self._gone = ""
         try:
-            self._watch = objects.watch(resource, None if from_now else asked.version)
+            since = asked.version if not from_now or _of_the_future(asked, objects) else None
+            self._watch = objects.watch(resource, since)
         except watch.Expired as error:
-            raise errors.expired(str(error)) from error
+            self._gone = str(error)
         self._version = objects.version
         self._tell_end = asked.bookmarks and asked.initial_events is True
         if from_now and asked.initial_events is not False:
             self._initial = objects.list(resource, target.namespace).items
 
     async def run(self, response: sockets.Outlet, deadline: longrunning.Deadline) -> None:
+        if self._watch is None:
+            await response.write(_gone(self._gone))
+            return
         async with self._watch as news:
             try:
                 await deadline.within(self._begin(response))
@@ -132,8 +142,7 @@ class _Stream:
                         mark = self._encoder.bookmark(self._objects.version, {})
                         await deadline.within(response.write(mark))
             except watch.Expired as error:
-                gone = errors.expired(str(error)).status()
-                await response.write(_line("ERROR", json.encode(gone)))
+                await response.write(_gone(str(error)))
 
     async def _begin(self, response: sockets.Outlet) -> None:
         initial, self._initial = self._initial, []

@@ -367,3 +367,16 @@ def test_what_is_no_http_is_refused(
     wire: Wire, loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture, raw: bytes
 ) -> None:
     _check(loop.run_until_complete(wire.answer(raw)), caplog)
+
+
+def test_an_unknown_method_and_what_is_no_http_are_told_as_a_status(
+    wire: Wire, loop: asyncio.AbstractEventLoop
+) -> None:
+    for raw, code, reason in (
+        (b"BREW /api/v1/pods HTTP/1.1\r\nHost: x\r\n\r\n", 405, "MethodNotAllowed"),
+        (b"GET / HTTP/9.9\r\n\r\n", 400, "BadRequest"),
+    ):
+        head, _, body = loop.run_until_complete(wire.answer(raw)).partition(b"\r\n\r\n")
+        told = json.decode(body)
+        assert int(head.split()[1]) == told["code"] == code
+        assert (told["kind"], told["reason"]) == ("Status", reason)

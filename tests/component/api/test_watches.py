@@ -128,13 +128,15 @@ async def test_a_quiet_watch_is_told_how_far_it_is(
         assert kind == "BOOKMARK"
 
 
-async def test_history_before_the_start_is_410(tmp_path: pathlib.Path) -> None:
+async def test_history_before_the_start_or_of_the_future_is_410(tmp_path: pathlib.Path) -> None:
     async with conftest.started(tmp_path) as device:
         version = await make(device, "a")
     async with conftest.started(tmp_path) as device:
-        path = f"{MAPS}?watch=true&resourceVersion={version}"
-        status, body = await device.call("GET", path)
-        assert (status, body["reason"], body["code"]) == (410, "Expired", 410)
+        for since in (version, device.store.version + 1000):
+            status, event = await device.call("GET", f"{MAPS}?watch=true&resourceVersion={since}")
+            told = event["object"]
+            assert (status, event["type"]) == (200, "ERROR")
+            assert (told["kind"], told["reason"], told["code"]) == ("Status", "Expired", 410)
 
 
 async def test_a_watch_that_falls_behind_is_told_410_and_ends(device: Device) -> None:
