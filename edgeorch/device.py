@@ -123,6 +123,7 @@ class Device:
             config.containerd.address, config.containerd.namespace
         )
         self._agent = self._build_agent()
+        self._agent.flash.measure(self._metrics)
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
@@ -208,6 +209,7 @@ class Device:
                 max_pod_grace=config.eviction.max_pod_grace_period,
             ),
             pressure_interval=config.eviction.interval,
+            flash_daily_budget=config.flash.daily_budget,
             log_max_bytes=config.pods.log_max_bytes,
             log_max_files=config.pods.log_max_files,
             log_total_max_bytes=config.pods.log_total_max_bytes,
