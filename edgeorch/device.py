@@ -34,18 +34,22 @@ from edgeorch.api import (
 from edgeorch.controllers import (
     account_admission,
     assembly,
+    bundles,
     device_services,
     endpoint_slices,
+    holds,
     load_balancers,
     priority_admission,
     runtime_class_admission,
     storage_admission,
+    world,
 )
 from edgeorch.core import devices, dns_zone, ipam, load_balancing, pressure
 from edgeorch.dns import settings as dns_settings
-from edgeorch.lib import clock_steps, conditions, files, memory, metrics, tasks
+from edgeorch.lib import clock_steps, conditions, files, memory, metrics, signatures, tasks
 from edgeorch.model import kinds, schema
 from edgeorch.net import network
+from edgeorch.probes import reach
 from edgeorch.proxy import allocation, dns, services
 from edgeorch.runtime import attach, pulling
 from edgeorch.runtime import client as containerd_client
@@ -123,7 +127,9 @@ class Device:
             config.containerd.address, config.containerd.namespace
         )
         self._agent = self._build_agent()
-        self._agent.flash.measure(self._metrics)
+        self._world = world.World(objects, self._events, clock, config.node_name)
+        self._holds = holds.Holds(self._world, config.hold_file)
+        self._bundles = self._build_bundles()
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
@@ -209,10 +215,21 @@ class Device:
                 max_pod_grace=config.eviction.max_pod_grace_period,
             ),
             pressure_interval=config.eviction.interval,
-            flash_daily_budget=config.flash.daily_budget,
             log_max_bytes=config.pods.log_max_bytes,
             log_max_files=config.pods.log_max_files,
             log_total_max_bytes=config.pods.log_total_max_bytes,
+        )
+
+    def _build_bundles(self) -> bundles.Bundles:
+        updates = self._config.updates
+        keys = [pathlib.Path(key) for key in updates.trusted_keys]
+        return bundles.Bundles(
+            self._world,
+            schema.load(),
+            hold=self._holds,
+            reach=reach.tried,
+            verify=functools.partial(signatures.verify, keys=keys) if keys else None,
+            health_url=updates.health_url,
         )
 
     def _build_dns(self) -> dns.Dns:
@@ -261,6 +278,7 @@ class Device:
             logs=self._agent.logs,
             streams=self._build_streams(),
             meter=self._build_meter(),
+            bundles=self._bundles,
             version=edgeorch.__version__,
             checks=self._checks(),
             metrics=self._metrics,
@@ -309,6 +327,7 @@ class Device:
             # One of its own: its turns are not those of whoever asks for metrics.
             meter=self._build_meter(),
             tokens=self._service_tokens,
+            shared=self._world,
         )
         slices = next(c for c in controllers if isinstance(c, endpoint_slices.EndpointSlices))
         self._balancers = next(
@@ -318,6 +337,8 @@ class Device:
         return {
             **{controller.name: controller.run for controller in controllers},
             self._services.name: self._services.run,
+            self._bundles.name: self._bundles.run,
+            "holds": self._holds.run,
             "dns": self._dns.run,
             "network": self._network.run,
             "service proxy": self._proxy.run,

@@ -49,6 +49,7 @@ NAMING = (
     kinds.JOB,
     kinds.CRON_JOB,
     kinds.POD_TEMPLATE,
+    kinds.BUNDLE_REVISION,
 )
 """Kinds whose objects name images, also those of former revisions."""
 

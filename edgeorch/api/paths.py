@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 NAMESPACES = "namespaces"
 PROXY = "proxy"
 """Of nodes: what follows is a path on the node."""
+MANIFESTS = "manifests"
+"""Of bundles: what a fleet pushes, not an object."""
 STREAMS = ("attach", "exec", "portforward")
 """Subresources of pods that become a connection of their own."""
 
@@ -103,6 +105,8 @@ def subresource_verbs(subresource: str) -> tuple[str, ...]:
             return ("get",)
         case "binding" | "eviction" | "token":
             return ("create",)
+        case "manifests":
+            return ("get", "update")
         case _ if subresource in STREAMS:
             return ("create", "get")
         case "finalize":

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from edgeorch.model import bundles
     from edgeorch.model.kinds import Object
+    from edgeorch.store.stored import Stored
 
     Check = Callable[[], str | None]
     """A health check: None when all is well, else the reason."""
@@ -66,6 +68,21 @@ class Meter(Protocol):
 
     async def summary(self, *, only_cpu_and_memory: bool = False) -> Object:
         """The kubelet's Summary (stats/v1alpha1) of this node."""
+
+
+class Bundles(Protocol):
+    """What takes the pushes of a fleet."""
+
+    async def verify(self, bundle: str, manifests: bytes, signature: str) -> None:
+        """Raises StatusError (403) for manifests that nobody trusted has signed."""
+
+    async def push(
+        self, asked: bundles.Push, check: Callable[[Stored | None], None]
+    ) -> bundles.Outcome:
+        """`check` looks at the Bundle as it is, and may raise. Raises StatusError."""
+
+    def manifests(self, name: str, version: str) -> bytes | None:
+        """As they were sent; None for a version that is not kept."""
 
 
 class Process(Protocol):

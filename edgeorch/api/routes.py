@@ -47,6 +47,7 @@ class Routes:
         logs: ports.LogReader,
         streams: ports.Streams | None,
         meter: ports.Meter | None,
+        bundles: ports.Bundles | None,
         authenticator: auth.Authenticator,
         authorizer: authorization.Authorizer,
         checks: health.Checks,
@@ -59,6 +60,7 @@ class Routes:
         self._logs = logs
         self._streams = streams
         self._meter = meter
+        self._bundles = bundles
         self._authenticator = authenticator
         self._authorizer = authorizer
         self._table = table
@@ -113,7 +115,7 @@ class Routes:
     async def _resource(self, call: Call, target: paths.Target) -> web.StreamResponse:
         if target.subresource in paths.STREAMS:
             return await self._stream(call, target)
-        if target.kind.computed or target.subresource in ("token", paths.PROXY):
+        if target.kind.computed or target.subresource in ("token", paths.PROXY, paths.MANIFESTS):
             return await self._computed(call, target)
         if target.kind.view_of:
             return await self._second_view(call, target)
@@ -139,7 +141,11 @@ class Routes:
                 return await self._deletes.collection(call, target, now)
 
     async def _computed(self, call: Call, target: paths.Target) -> web.StreamResponse:
-        """Questions whose answers are not stored; rare, so their code is loaded when asked."""
+        """What is not an object that is stored; rare, so the code is loaded when asked."""
+        if target.subresource == paths.MANIFESTS:
+            from edgeorch.api import bundles
+
+            return await bundles.serve(call, self._objects, self._table, target, self._bundles)
         now = self._clock.now()
         if call.verb == "create":
             from edgeorch.api import reviews

@@ -90,6 +90,7 @@ class Server:
         version: str,
         streams: ports.Streams | None = None,
         meter: ports.Meter | None = None,
+        bundles: ports.Bundles | None = None,
         checks: health.Checks | None = None,
         metrics: metric.Registry | None = None,
         limits: flow.Limits | None = None,
@@ -115,6 +116,7 @@ class Server:
             logs=logs,
             streams=streams,
             meter=meter,
+            bundles=bundles,
             authenticator=authenticator,
             authorizer=self._authorizer,
             checks=checks or health.Checks(),
@@ -188,6 +190,8 @@ class Server:
             max_line_size=_MAX_LINE,
             max_field_size=_MAX_LINE,
             read_bufsize=64 * 1024,
+            # A digest is of the bytes as sent, and what is unpacked is unpacked within a limit.
+            auto_decompress=False,
         )
         runner = web.ServerRunner(server, shutdown_timeout=_CLOSE_WITHIN)
         await runner.setup()

@@ -57,8 +57,6 @@ def check(config: Config) -> None:
     _check_paths(config)
     _check_containerd(config.containerd)
     _check_images(config.images)
-    if config.flash.daily_budget < 0:
-        raise ConfigError("flash.daily_budget: use 0 or more bytes")
     if config.store.reserve_bytes < 0:
         raise ConfigError("store.reserve_bytes: use 0 or more")
     _check_network(config.network)

@@ -160,12 +160,6 @@ class StorageConfig(Section, frozen=True, kw_only=True):
     """Where the data of PersistentVolumes of class local-path lies; by default DATA_DIR/storage."""
 
 
-class FlashConfig(Section, frozen=True, kw_only=True):
-    daily_budget: int = 1024 * 1024 * 1024
-    """Bytes that edgeorch may write in a day, containers' logs among them. Above it statuses are
-    written every ten minutes only, and a condition of the node tells; 0: any number."""
-
-
 class StoreConfig(Section, frozen=True, kw_only=True):
     reserve_bytes: int = 8 * 1024 * 1024
     """Kept free in data_dir, so that on a full disk what makes room can still be done; 0: none."""
@@ -219,6 +213,15 @@ class UpdatesConfig(Section, frozen=True, kw_only=True):
     auto_rollback: bool = False
     """Go back by itself when a Deployment's rollout misses its deadline; a Deployment's annotation
     edgeorch.io/auto-rollback says otherwise."""
+    health_url: str = ""
+    """What must be reachable from here after a bundle has changed, or it goes back; a bundle's own
+    healthURL goes before it. https is not verified."""
+    trusted_keys: list[str] = []
+    """PEM files of Ed25519 public keys; where there are any, only bundles are taken that one of
+    them has signed."""
+    hold_file: str = ""
+    """Updates wait while this file is locked, or while there is a text in it; by default
+    "hold/updates" in data_dir."""
 
 
 class Config(Section, frozen=True, kw_only=True):
@@ -242,7 +245,6 @@ class Config(Section, frozen=True, kw_only=True):
     mirrors (URLs, asked in order before it), ca (file), plain_http, insecure_skip_verify, username,
     password, identity_token. Like {"docker.io": {"mirrors": ["https://mirror.example:5000"]}}"""
     storage: StorageConfig = StorageConfig()
-    flash: FlashConfig = FlashConfig()
     store: StoreConfig = StoreConfig()
     updates: UpdatesConfig = UpdatesConfig()
     eviction: EvictionConfig = EvictionConfig()
@@ -256,6 +258,10 @@ class Config(Section, frozen=True, kw_only=True):
     @property
     def preload_dir(self) -> pathlib.Path:
         return pathlib.Path(self.images.preload_dir or f"{self.data_dir}/images")
+
+    @property
+    def hold_file(self) -> pathlib.Path:
+        return pathlib.Path(self.updates.hold_file or f"{self.data_dir}/hold/updates")
 
     @property
     def storage_dir(self) -> pathlib.Path:

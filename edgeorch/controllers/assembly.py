@@ -62,12 +62,14 @@ def all_controllers(
     reserved_ports: frozenset[load_balancing.Port] = frozenset(),
     meter: autoscalers.Meter | None = None,
     tokens: account_tokens.Issuer | None = None,
+    shared: world.World | None = None,
 ) -> list[Controller]:
     """`objects` must be loaded. `ca_certificate`: PEM, handed to every namespace.
 
-    `terminated_pods`: how many pods that are over are kept; 0: all.
+    `terminated_pods`: how many pods that are over are kept; 0: all. `shared`: one that others, who
+    are not made here, look at too.
     """
-    shared = world.World(objects, events, clock, node_name)
+    shared = shared or world.World(objects, events, clock, node_name)
     found: list[Controller] = [
         shared,
         namespaces.Namespaces(shared),

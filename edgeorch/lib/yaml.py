@@ -1,4 +1,4 @@
-"""The one door to YAML request bodies: the first document of a text, read as Kubernetes reads it.
+"""The one door to YAML request bodies: the documents of a text, read as Kubernetes reads them.
 
 Kubernetes reads YAML 1.1 with go-yaml and turns it into JSON: `yes` and `on` are booleans,
 `0777` is octal, but `12:30` and dates stay text, and keys become strings. Duplicate keys are
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import functools
 import math
 import re
@@ -40,12 +41,28 @@ class YamlError(ValueError):
 
 def decode(data: bytes) -> tuple[Any, list[str]]:
     """The value, and one text per duplicate key. Raises YamlError; None for an empty text."""
+    with _reading(data) as builder:
+        return builder.document(), builder.duplicates
+
+
+def decode_all(data: bytes) -> list[tuple[Any, list[str]]]:
+    """`decode` for every document of a text."""
+    found: list[tuple[Any, list[str]]] = []
+    with _reading(data) as builder:
+        while builder.begin():
+            value = builder.value()
+            found.append((value, builder.duplicates))
+            builder.duplicates = []
+    return found
+
+
+@contextlib.contextmanager
+def _reading(data: bytes) -> Iterator[_Builder]:
     import yaml  # 1 MB that a device which is sent JSON never needs
 
     loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
     try:
-        builder = _Builder(yaml.parse(data, Loader=loader))
-        return builder.document(), builder.duplicates
+        yield _Builder(yaml.parse(data, Loader=loader))
     except yaml.MarkedYAMLError as error:
         raise YamlError(
             _told(error, scanner=isinstance(error, yaml.scanner.ScannerError))
@@ -77,13 +94,22 @@ class _Builder:
         self.duplicates: list[str] = []
 
     def document(self) -> Any:
-        for event in self._events:
-            if type(event).__name__ == "DocumentStartEvent":
-                value, _ = self._next()
-                # One more: what follows the first document's root must parse too.
-                next(self._events, None)
-                return value
-        return None
+        """The first one."""
+        if not self.begin():
+            return None
+        value = self.value()
+        # One more: what follows the first document's root must parse too.
+        next(self._events, None)
+        return value
+
+    def begin(self) -> bool:
+        """Go to the next document; whether there is one."""
+        return any(type(event).__name__ == "DocumentStartEvent" for event in self._events)
+
+    def value(self) -> Any:
+        """What the document holds. Anchors do not reach beyond it."""
+        self._anchors.clear()
+        return self._next()[0]
 
     def _next(self) -> tuple[Any, int]:
         """The next value and the line it begins on, counted from 1."""

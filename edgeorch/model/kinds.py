@@ -38,6 +38,8 @@ class Kind:
     """The resource whose objects these are, in another version's or group's form."""
     computed: bool = False
     """Answered on request; nothing is stored."""
+    internal: bool = False
+    """Stored for the house itself and not served."""
 
     @property
     def resource(self) -> str:
@@ -210,6 +212,16 @@ CLUSTER_ROLE_BINDING = Kind(
     created_by_update=True,
 )  # fmt: skip
 
+BUNDLE = Kind(
+    "edgeorch.io", "v1", "Bundle", "bundles", "bundle", False, ("bdl",),
+    subresources=("status", "manifests"),
+)  # fmt: skip
+# The manifests of one version of a bundle, packed; Secrets may be among them.
+BUNDLE_REVISION = Kind(
+    "edgeorch.io", "v1", "BundleRevision", "bundlerevisions", "bundlerevision", False,
+    internal=True,
+)  # fmt: skip
+
 _ONCE = ("create",)
 TOKEN_REVIEW = Kind(
     "authentication.k8s.io", "v1", "TokenReview", "tokenreviews", "tokenreview", False,
@@ -252,6 +264,7 @@ BUILT_IN = (
     JOB, CRON_JOB, LEASE, LIMIT_RANGE, RESOURCE_QUOTA, POD_TEMPLATE, PERSISTENT_VOLUME,
     STORAGE_CLASS, CSI_DRIVER, CSI_NODE, INGRESS, INGRESS_CLASS, NETWORK_POLICY, PRIORITY_CLASS,
     RUNTIME_CLASS, AUTOSCALER, ROLE, ROLE_BINDING, CLUSTER_ROLE, CLUSTER_ROLE_BINDING,
+    BUNDLE, BUNDLE_REVISION,
     EVENTS_EVENT, AUTOSCALER_V1, CRON_JOB_BETA, POD_DISRUPTION_BUDGET_BETA,
     TOKEN_REVIEW, SELF_REVIEW, ACCESS_REVIEW, LOCAL_ACCESS_REVIEW, SELF_ACCESS_REVIEW,
     SELF_RULES_REVIEW, NODE_METRICS, POD_METRICS,
@@ -266,7 +279,8 @@ class Registry:
     """
 
     def __init__(self, kinds: tuple[Kind, ...] = BUILT_IN) -> None:
-        self._by_path = {(kind.group, kind.version, kind.plural): kind for kind in kinds}
+        served = [kind for kind in kinds if not kind.internal]
+        self._by_path = {(kind.group, kind.version, kind.plural): kind for kind in served}
         stored = [kind for kind in kinds if not (kind.view_of or kind.computed)]
         self._by_resource = {kind.resource: kind for kind in stored}
         self._by_kind = {(kind.api_version, kind.kind): kind for kind in stored}

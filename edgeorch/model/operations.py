@@ -45,6 +45,8 @@ PARAMETERS = {
     "stderr": ("boolean", "Pass standard error."),
     "tty": ("boolean", "Give the command a terminal."),
     "path": ("string", "The path to pass on."),
+    "deadlineSeconds": ("integer", "How long a version may take to become ready."),
+    "healthURL": ("string", "What must be reachable after the change."),
 }
 _WRITE = ("pretty", "dryRun", "fieldManager", "fieldValidation")
 _LIST = (
@@ -87,6 +89,7 @@ _STREAMS = {
     "portforward": ("ports",),
     "proxy": ("path",),
 }
+_PUSH = ("dryRun", "force", "deadlineSeconds", "healthURL")
 _LOG = (
     "container", "follow", "limitBytes", "pretty", "previous", "sinceSeconds", "tailLines",
     "timestamps",
@@ -192,6 +195,10 @@ def _subresource(kind: kinds.Kind, path: str, name: str) -> Iterator[Operation]:
             yield from _writes(kind, path, body, name)
         case "finalize":
             yield Operation(path, "put", "put", _name(kind, "replace", name), own, _WRITE, own, own)
+        case "manifests":
+            yield Operation(path, "get", "get", _name(kind, "read", name), own, ())
+            identifier = _name(kind, "replace", name)
+            yield Operation(path, "put", "put", identifier, own, _PUSH, media=("application/yaml",))
         case "log":
             yield Operation(path, "get", "get", _name(kind, "read", name), own, _LOG)
         case "binding" | "eviction" | "token":

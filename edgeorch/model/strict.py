@@ -64,6 +64,19 @@ def _read_yaml(body: bytes) -> tuple[Any, list[str]]:
     return value, ["\n  ".join(["yaml: unmarshal errors:", *duplicates])]
 
 
+def read_all(body: bytes) -> list[tuple[Any, list[str]]]:
+    """Every document of a YAML text, each with its findings. Raises ParseError."""
+    from edgeorch.lib import yaml
+
+    try:
+        found = yaml.decode_all(body)
+    except yaml.YamlError as error:
+        raise ParseError(str(error)) from None
+    if any(jsonsyntax.too_deep(value) for value, _ in found):
+        raise ParseError(_TOO_DEEP)
+    return found
+
+
 def parse(body: bytes, media_type: str, expected: str = "") -> tuple[Object, list[str]]:
     """An object, and its duplicate fields as findings. `expected` is the kind that is asked for.
 

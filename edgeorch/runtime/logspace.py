@@ -30,12 +30,9 @@ class Space:
         self._on_removed = on_removed
         self._size = limit  # not known yet: the first line has it looked at
         self._asked = False
-        self.grown = 0
-        """Bytes written since the start."""
 
     def grew(self, size: int) -> bool:
         """Whether `reclaim` is due now."""
-        self.grown += size
         self._size += size
         if self._asked or self._size <= self._limit:
             return False

@@ -30,7 +30,7 @@ from edgeorch.store import watch as watches
 from edgeorch.store.stored import Stored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from edgeorch.model.kinds import Kind, Object
 
@@ -98,8 +98,6 @@ class Objects:
         self._inflight: dict[tuple[str, str, str], asyncio.Future[None]] = {}
         self._dirty: set[tuple[str, str, str]] = set()
         self._dirtied = asyncio.Event()
-        self.flush_after = FLUSH_AFTER
-        """Seconds that what may wait does so."""
         self._allocators: dict[str, Allocator] = {}
         self._admissions: dict[str, list[Admission]] = {}
 
@@ -134,7 +132,7 @@ class Objects:
         try:
             while True:
                 await self._dirtied.wait()
-                await asyncio.sleep(self.flush_after)
+                await asyncio.sleep(FLUSH_AFTER)
                 await self.write_dirty()
                 if self._version > self._reserved - VERSION_BLOCK // 2:
                     with contextlib.suppress(database.StorageError):  # half a block is left
@@ -215,8 +213,13 @@ class Objects:
 
     # --- writing --------------------------------------------------------------------------------
 
-    async def create(self, resource: str, obj: Object, *, dry_run: bool = False) -> Stored:
-        """Store a new object. `obj` is taken over. Raises StatusError."""
+    async def create(
+        self, resource: str, obj: Object, *, dry_run: bool = False, coming: Collection[str] = ()
+    ) -> Stored:
+        """Store a new object. `obj` is taken over. Raises StatusError.
+
+        `coming`, of a dry run: namespaces that will be there when it counts.
+        """
         kind = self.registry.resource(resource)
         obj = lifecycle.prepare_create(
             kind,
@@ -227,10 +230,11 @@ class Objects:
         )
         _complete(kind, obj)
         namespace, name = _key(obj)
-        if kind.namespaced:
-            self._check_namespace(kind, namespace, name)
-        for admission in self._admissions.get(resource, ()):
-            await admission.admit(obj)
+        if namespace not in coming:
+            if kind.namespaced:
+                self._check_namespace(kind, namespace, name)
+            for admission in self._admissions.get(resource, ()):
+                await admission.admit(obj)
         _refuse_invalid(kind, obj, validation.create(kind, obj))
         await self._settled(resource, namespace, name)
         if self.find(resource, namespace, name) is not None:

@@ -51,6 +51,7 @@ _RULES: dict[str, Callable[[Object], None]] = {
     "persistentvolumes": stored.volume,
     "limitranges": stored.limit_range,
     "podtemplates": stored.pod_template,
+    "bundles.edgeorch.io": stored.bundle,
 }
 
 

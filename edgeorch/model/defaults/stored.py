@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgeorch.model import bundles
 from edgeorch.model.defaults import pods
 from edgeorch.model.kinds import Object
 
@@ -59,3 +60,7 @@ def limit_range(obj: Object) -> None:
 def pod_template(obj: Object) -> None:
     if obj.get("template"):
         pods.template(obj["template"])
+
+
+def bundle(obj: Object) -> None:
+    obj.setdefault("spec", {}).setdefault("deadlineSeconds", bundles.DEADLINE)

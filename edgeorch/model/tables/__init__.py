@@ -16,6 +16,7 @@ from edgeorch.model.kinds import Object
 from edgeorch.model.tables import (
     autoscaling,
     batch,
+    bundles,
     controllers,
     core,
     pods,
@@ -75,6 +76,7 @@ _PRINTERS: dict[str, tuple[tuple[Column, ...], Row]] = {
     "storageclasses.storage.k8s.io": (stored.STORAGE_CLASS, stored.storage_class),
     "persistentvolumes": (stored.VOLUME, stored.volume),
     "podtemplates": (stored.TEMPLATE, stored.template),
+    "bundles.edgeorch.io": (bundles.BUNDLE, bundles.bundle),
     "horizontalpodautoscalers.autoscaling": (autoscaling.AUTOSCALER, autoscaling.autoscaler),
 }
 

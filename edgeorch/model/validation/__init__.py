@@ -14,6 +14,7 @@ from edgeorch.model.kinds import Object
 from edgeorch.model.validation import (
     autoscaling,
     batch,
+    bundles,
     claims,
     controllers,
     core,
@@ -70,6 +71,7 @@ _CREATE: dict[str, Callable[[Object], Causes]] = {
     "persistentvolumeclaims": claims.claim,
     "persistentvolumes": storage.volume,
     "storageclasses.storage.k8s.io": storage.storage_class,
+    "bundles.edgeorch.io": bundles.bundle,
 }
 
 _UPDATE: dict[str, Callable[[Object, Object], Causes]] = {

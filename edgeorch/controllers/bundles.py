@@ -1,0 +1,559 @@
+"""Bundles: what a fleet pushes becomes the objects on the device, or goes back by itself.
+
+A push is acknowledged once its manifests and the version that is wanted are on the medium; what
+follows is this controller's work, and is begun again after every start until it is done. Decisions
+are core.bundle_plan; `bundle_objects` carries them out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Protocol
+
+from edgeorch.controllers import bundle_objects, frame, world
+from edgeorch.core import bundle_plan, image_names, readiness
+from edgeorch.core.bundle_plan import Do
+from edgeorch.lib import clock as clocks
+from edgeorch.lib import signatures
+from edgeorch.model import bundles, errors, kinds, schema
+from edgeorch.model.kinds import Object
+from edgeorch.store import recorder
+from edgeorch.store import watch as watches
+from edgeorch.store.stored import Stored
+
+log = logging.getLogger(__name__)
+
+_BUNDLES, _REVISIONS = kinds.BUNDLE.resource, kinds.BUNDLE_REVISION.resource
+_MAX_MISSING = 20
+_DURABLE = ("version", "lastGoodVersion", "starts", "refusedVersions")
+RETRY = 5.0
+"""Seconds after which what could not be applied is tried again."""
+
+
+class Hold(Protocol):
+    """Whether updates have to wait."""
+
+    def reason(self) -> str:
+        """Why they do; "" when they do not."""
+
+    async def changed(self) -> None:
+        """Until that may have changed."""
+
+
+Reach = Callable[[str], Awaitable[str]]
+"""Tries a URL; what went wrong, "" for nothing."""
+
+Verify = Callable[[bytes, str], Awaitable[None]]
+"""Checks the signatures of manifests. Raises signatures.Invalid."""
+
+
+@dataclass(slots=True)
+class _Life:
+    """What this process knows of a bundle."""
+
+    began: float
+    version: str = ""
+    """Of which `began` tells."""
+    was_ready: bool = False
+    unreachable: str | None = None
+    checked: float = 0.0
+    failed: str = ""
+    items: tuple[str, Sequence[bundles.Item]] = ("", ())
+
+
+class Gate(Protocol):
+    """Looks at what a push would bring before anything is changed."""
+
+    async def look(
+        self, bundle: str, items: Sequence[bundles.Item]
+    ) -> tuple[list[errors.Cause], list[str]]:
+        """Every reason against it, and what the sender should be told all the same."""
+
+
+class Bundles(frame.Controller[str]):
+    name: ClassVar[str] = "bundle-controller"
+
+    def __init__(
+        self,
+        shared: world.World,
+        table: schema.Schema,
+        *,
+        gates: Sequence[Gate] = (),
+        hold: Hold | None = None,
+        reach: Reach | None = None,
+        verify: Verify | None = None,
+        health_url: str = "",
+    ) -> None:
+        """`health_url` of bundles that name none. `verify` None: no signature is asked for."""
+        super().__init__()
+        self._world = shared
+        self._objects = shared.objects
+        self._clock = shared.clock
+        self._table = table
+        self._gates = gates
+        self._hold = hold
+        self._reach = reach
+        self._verify = verify
+        self._health_url = health_url
+        self._events = shared.events.recorder(self.name)
+        self._parts = bundle_objects.BundleObjects(shared.objects, table, shared.clock)
+        self._lives: dict[str, _Life] = {}
+        self._changing = asyncio.Lock()
+        """One version of one bundle is put on the device at a time."""
+
+    # --- waking ---------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for resource in (_BUNDLES, *readiness.WATCHED):
+                tasks.create_task(self._watch(resource), name=f"{self.name} {resource}")
+            if self._hold is not None:
+                tasks.create_task(self._follow(self._hold), name=f"{self.name} hold")
+            tasks.create_task(super().run(), name=self.name)
+
+    async def _watch(self, resource: str) -> None:
+        while True:
+            async with self._objects.watch(resource) as changes:
+                self._wake_all()
+                try:
+                    async for batch in changes:
+                        for event in batch:
+                            self._told(resource, event)
+                except watches.Expired:
+                    log.debug("%s: %s: fell behind; looking at everything", self.name, resource)
+
+    def _told(self, resource: str, event: watches.Event) -> None:
+        if resource == _BUNDLES:
+            self.wake(event.stored.name)
+        elif b'"bundle:' in event.stored.raw:
+            for name in bundles.managers_in(event.stored.decode()):
+                self.wake(name)
+
+    def _wake_all(self) -> None:
+        for stored in self._objects.list(_BUNDLES).items:
+            self.wake(stored.name)
+
+    async def _follow(self, hold: Hold) -> None:
+        while True:
+            await hold.changed()
+            self._wake_all()
+
+    # --- pushing --------------------------------------------------------------------------------
+
+    async def verify(self, bundle: str, manifests: bytes, signature: str) -> None:
+        """Raises StatusError (403) for manifests that nobody trusted has signed."""
+        if self._verify is None:
+            return
+        try:
+            await self._verify(manifests, signature)
+        except signatures.Invalid as error:
+            why = (
+                f"{error}; this device takes bundles signed by one of its updates.trusted_keys: "
+                "send the Ed25519 signature of the manifests, base64, as Edgeorch-Signature"
+            )
+            raise errors.forbidden(_BUNDLES, bundle, why) from None
+
+    async def push(
+        self, asked: bundles.Push, check: Callable[[Stored | None], None]
+    ) -> bundles.Outcome:
+        """Take a version, and put it on the device. Raises StatusError, with every reason.
+
+        `check` looks at the bundle as it is before anything is done, and may raise.
+        """
+        async with self._changing:
+            stored = self._objects.find(_BUNDLES, "", asked.name)
+            check(stored)
+            version = bundles.version_of(asked.manifests)
+            if stored is not None:
+                _refuse(stored, version, asked)
+            changes, causes = await self._parts.examine(asked.name, asked.items)
+            told: list[str] = []
+            for gate in self._gates:
+                found, warnings = await gate.look(asked.name, asked.items)
+                causes, told = [*causes, *found], [*told, *warnings]
+            if causes:
+                raise errors.invalid("Bundle", kinds.BUNDLE.group, asked.name, causes)
+            outcome = bundles.Outcome(version, stored is None, changes, warnings=told)
+            if asked.dry_run:
+                return outcome
+            bundle = await self._keep(asked, version)
+            outcome.held = (
+                self._held() if bundle.view(bundles.Bundle).status.version != version else ""
+            )
+            if outcome.held:
+                outcome.phase = bundle_plan.PENDING
+                outcome.changes = bundles.Changes()
+            else:
+                outcome.changes = await self._apply(bundle, version, asked.items)
+                outcome.phase = self._phase(asked.name)
+        self.wake(asked.name)
+        return outcome
+
+    async def _keep(self, asked: bundles.Push, version: str) -> Stored:
+        """From here on the push is acknowledged, come what may."""
+        stored = self._objects.find(_BUNDLES, "", asked.name)
+        if stored is None:
+            stored = await self._objects.create(
+                _BUNDLES,
+                {
+                    "apiVersion": kinds.BUNDLE.api_version,
+                    "kind": kinds.BUNDLE.kind,
+                    "metadata": {"name": asked.name, "finalizers": [bundles.FINALIZER]},
+                    "spec": _spec({}, asked, ""),
+                },
+            )
+        revision = bundles.revision_name(asked.name, version)
+        if self._objects.find(_REVISIONS, "", revision) is None:
+            images = set().union(*(image_names.named(item.obj) for item in asked.items))
+            await self._objects.create(
+                _REVISIONS,
+                bundles.revision(stored.decode(), version, asked.manifests, sorted(images)),
+            )
+        if bundle_plan.refusal(stored.view(bundles.Bundle), version) is not None:
+            stored = await self._note(
+                asked.name,
+                refusedVersions=[
+                    each
+                    for each in (stored.decode().get("status") or {}).get("refusedVersions") or []
+                    if each["version"] != version
+                ],
+            )
+
+        def want(current: Object) -> Object:
+            meta = current["metadata"]
+            finalizers = meta.get("finalizers") or []
+            if bundles.FINALIZER not in finalizers:
+                meta = {**meta, "finalizers": [*finalizers, bundles.FINALIZER]}
+            spec = _spec(current.get("spec") or {}, asked, version)
+            return {**current, "metadata": meta, "spec": spec}
+
+        return await self._objects.update(_BUNDLES, "", asked.name, want)
+
+    def manifests(self, name: str, version: str) -> bytes | None:
+        """Of a version that is kept."""
+        found = self._objects.find(_REVISIONS, "", bundles.revision_name(name, version))
+        return bundles.unpacked(found.decode()) if found is not None else None
+
+    # --- reconciling ----------------------------------------------------------------------------
+
+    async def reconcile(self, key: str) -> float | None:
+        stored = self._objects.find(_BUNDLES, "", key)
+        if stored is None:
+            self._lives.pop(key, None)
+            return None
+        if stored.view(bundles.Bundle).metadata.deletion_timestamp:
+            return await self._end(stored)
+        async with self._changing:
+            stored = self._objects.find(_BUNDLES, "", key)
+            if stored is None:
+                return None
+            stored = await self._count_start(stored)
+            decision = self._decide(stored)
+            again = await self._carry_out(stored, decision)
+        if decision.do is Do.CHECK_HEALTH:
+            await self._check_health(key, stored.view(bundles.Bundle))
+            again = 0.0
+        return again
+
+    def _decide(self, stored: Stored) -> bundle_plan.Decision:
+        bundle = stored.view(bundles.Bundle)
+        return bundle_plan.decide(bundle, self._look(stored, bundle))
+
+    def _look(self, stored: Stored, bundle: bundles.Bundle) -> bundle_plan.Seen:
+        life, now = self._life(stored.name, bundle), self._clock.monotonic()
+        missing = self._missing(stored.name, bundle.status.version)
+        if not missing and bundle.status.version:
+            life.was_ready = True
+        return bundle_plan.Seen(
+            stored={
+                version
+                for version in bundle_plan.needed(bundle)
+                if self._objects.find(_REVISIONS, "", bundles.revision_name(stored.name, version))
+            },
+            missing=missing,
+            attempt=bundle_plan.Attempt(
+                since=now - life.began,
+                was_ready=life.was_ready,
+                unreachable=life.unreachable,
+                checked_since=now - life.checked,
+            ),
+            held=self._held() if bundle.status.version != bundle_plan.aim(bundle) else "",
+            failed=life.failed,
+            health_url=bundle.spec.health_url or self._health_url,
+        )
+
+    def _life(self, name: str, bundle: bundles.Bundle) -> _Life:
+        """A new one with every version to be put on the device."""
+        target, life = bundle_plan.aim(bundle), self._lives.get(name)
+        if life is None or life.version != target:
+            life = self._lives[name] = _Life(self._clock.monotonic(), target)
+        return life
+
+    def _missing(self, name: str, version: str) -> list[bundle_plan.Missing]:
+        found = []
+        for item in self._items(name, version):
+            stored = self._objects.find(*item.key)
+            if stored is None:
+                told = "is not there"
+            elif told := readiness.missing(item.kind.resource, stored.decode()):
+                told = "; ".join(filter(None, (told, self._trouble(item.kind, stored))))
+            if told:
+                _, namespace, own = item.key
+                found.append(bundle_plan.Missing(item.kind.kind, namespace, own, told))
+        return found
+
+    def _trouble(self, kind: kinds.Kind, owner: Stored) -> str:
+        """Of the first pod that is known to be in any."""
+        if kind.resource not in readiness.OF_PODS:
+            return ""
+        selector = (owner.decode().get("spec") or {}).get("selector") or {}
+        wanted = selector.get(
+            "matchLabels", selector if kind is kinds.REPLICATION_CONTROLLER else {}
+        )
+        for stored in self._objects.list(kinds.POD.resource, owner.namespace).items:
+            pod = stored.decode()
+            labels = pod["metadata"].get("labels") or {}
+            if wanted and wanted.items() <= labels.items() and (told := readiness.trouble(pod)):
+                return f"pod {stored.name}: {told}"
+        return ""
+
+    def _items(self, name: str, version: str) -> Sequence[bundles.Item]:
+        """The objects of a version, parsed once."""
+        life = self._lives.get(name)
+        if life is not None and life.items[0] == version:
+            return life.items[1]
+        manifests = self.manifests(name, version) if version else None
+        items = (
+            bundles.parse(manifests, self._table, self._objects.registry)[0] if manifests else []
+        )
+        if life is not None:
+            life.items = version, items
+        return items
+
+    async def _count_start(self, stored: Stored) -> Stored:
+        """The first look in this process at a version that is not good yet is one more start."""
+        bundle = stored.view(bundles.Bundle)
+        status = bundle.status
+        on_trial = (
+            status.version and status.version == bundle.spec.version != status.last_good_version
+        )
+        if stored.name in self._lives or not on_trial or bundle_plan.aim(bundle) != status.version:
+            return stored
+        return await self._note(stored.name, starts=status.starts + 1)
+
+    async def _carry_out(self, stored: Stored, decision: bundle_plan.Decision) -> float | None:
+        """Seconds after which to look again. With `_changing`."""
+        name, again = stored.name, decision.again
+        match decision.do:
+            case Do.APPLY:
+                changes = await self._apply(
+                    stored, decision.target, self._items(name, decision.target)
+                )
+                return RETRY if changes.failed else 0.0
+            case Do.GO_BACK:
+                await self._refuse_version(stored, decision)
+                return 0.0
+            case Do.BELIEVE:
+                stored = await self._note(name, lastGoodVersion=decision.target, starts=0)
+                await self._drop_revisions(stored)
+                told = f"Version {bundles.short(decision.target)} is ready"
+                self._events.event(stored.decode(), recorder.NORMAL, "Ready", told)
+                again = None
+            case _:
+                pass
+        await self._report(stored, decision)
+        return again
+
+    async def _apply(
+        self, stored: Stored, version: str, items: Sequence[bundles.Item]
+    ) -> bundles.Changes:
+        """All objects of a version; once they are there, that they are. With `_changing`."""
+        name, bundle = stored.name, stored.view(bundles.Bundle)
+        life = self._life(name, bundle)
+        life.items = version, items
+        changes = await self._parts.apply(name, items)
+        life.failed = "; ".join(changes.failed)
+        told = f"Version {bundles.short(version)}: {changes}"
+        if changes.failed:
+            self._events.event(
+                stored.decode(), recorder.WARNING, "ApplyFailed", f"{told}: {life.failed}"
+            )
+        elif bundle.status.version != version:
+            self._lives[name] = replace(life, began=self._clock.monotonic(), was_ready=False)
+            stored = await self._note(name, version=version, starts=0)
+            self._events.event(stored.decode(), recorder.NORMAL, "Applied", told)
+            await self._drop_revisions(stored)
+        stored = self._objects.get(_BUNDLES, "", name)
+        await self._report(stored, self._decide(stored))
+        return changes
+
+    async def _refuse_version(self, stored: Stored, decision: bundle_plan.Decision) -> None:
+        status = stored.decode().get("status") or {}
+        refused = {
+            "version": decision.target,
+            "reason": decision.message,
+            "time": clocks.rfc3339(self._clock.now()),
+        }
+        before = [
+            each
+            for each in status.get("refusedVersions") or []
+            if each["version"] != decision.target
+        ]
+        stored = await self._note(
+            stored.name, refusedVersions=[*before, refused][-bundle_plan.MAX_REFUSED :], starts=0
+        )
+        good = bundles.short(stored.view(bundles.Bundle).status.last_good_version)
+        told = f"Version {bundles.short(decision.target)} goes back to {good}: {decision.message}"
+        self._events.event(stored.decode(), recorder.WARNING, "RolledBack", told)
+        log.warning("Bundle %s: %s", stored.name, told)
+
+    async def _check_health(self, name: str, bundle: bundles.Bundle) -> None:
+        url = bundle.spec.health_url or self._health_url
+        told = await self._reach(url) if self._reach is not None else ""
+        life = self._life(name, bundle)
+        life.unreachable, life.checked = told, self._clock.monotonic()
+
+    async def _drop_revisions(self, stored: Stored) -> None:
+        bundle = stored.view(bundles.Bundle)
+        needed = {bundles.revision_name(stored.name, v) for v in bundle_plan.needed(bundle)}
+        for each in self._objects.list(_REVISIONS).items:
+            owners = each.decode()["metadata"].get("ownerReferences") or [{}]
+            if owners[0].get("uid") == bundle.metadata.uid and each.name not in needed:
+                await frame.ignoring_absence(self._objects.delete(_REVISIONS, "", each.name))
+
+    async def _end(self, stored: Stored) -> float | None:
+        """The Bundle is deleted: its objects go with it, or stay when they are to be orphaned."""
+        name = stored.name
+        finalizers = stored.view(bundles.Bundle).metadata.finalizers
+        if bundles.FINALIZER not in finalizers:
+            return None
+        async with self._changing:
+            if "orphan" in finalizers:
+                await self._parts.release(name)
+            else:
+                changes = await self._parts.prune(name)
+                if changes.failed or any(True for _ in self._parts.held(name)):
+                    return RETRY
+
+            def finished(current: Object) -> Object:
+                left = [
+                    f for f in current["metadata"].get("finalizers") or [] if f != bundles.FINALIZER
+                ]
+                return {**current, "metadata": {**current["metadata"], "finalizers": left}}
+
+            await frame.ignoring_absence(self._objects.update(_BUNDLES, "", name, finished))
+        self._lives.pop(name, None)
+        return None
+
+    # --- telling --------------------------------------------------------------------------------
+
+    def _held(self) -> str:
+        return self._hold.reason() if self._hold is not None else ""
+
+    def _phase(self, name: str) -> str:
+        found = self._objects.find(_BUNDLES, "", name)
+        return found.view(bundles.Bundle).status.phase if found is not None else ""
+
+    async def _note(self, name: str, **fields: object) -> Stored:
+        """Part of the status, on the medium."""
+
+        def change(current: Object) -> Object:
+            return {**current, "status": {**(current.get("status") or {}), **fields}}
+
+        return await self._objects.update(
+            _BUNDLES, "", name, change, subresource="status", durable=True
+        )
+
+    async def _report(self, stored: Stored, decision: bundle_plan.Decision) -> None:
+        """What may be seen anew after every start: in memory only."""
+        bundle = stored.view(bundles.Bundle)
+        missing = self._missing(stored.name, bundle.status.version)
+        total = len(self._items(stored.name, bundle.status.version))
+        now = clocks.rfc3339(self._clock.now())
+
+        def change(current: Object) -> Object:
+            before = current.get("status") or {}
+            status = {name: before[name] for name in _DURABLE if before.get(name)}
+            status |= {
+                "phase": decision.phase,
+                "observedGeneration": current["metadata"].get("generation") or 0,
+                "objects": {"total": total, "ready": total - len(missing)},
+                "conditions": _conditions(before, decision, now),
+            }
+            if decision.message:
+                status["message"] = decision.message
+            if missing:
+                status["missing"] = [_shown(each) for each in missing[:_MAX_MISSING]]
+            return {**current, "status": status}
+
+        await frame.ignoring_absence(
+            self._objects.update(
+                _BUNDLES,
+                "",
+                stored.name,
+                change,
+                subresource="status",
+                durable=False,
+                fleeting=True,
+            )
+        )
+
+
+def _refuse(stored: Stored, version: str, asked: bundles.Push) -> None:
+    """Raises StatusError (409) for what must not be taken."""
+    bundle = stored.view(bundles.Bundle)
+    if bundle.metadata.deletion_timestamp:
+        raise errors.conflict(
+            _BUNDLES, asked.name, "it is being deleted; push again when it is gone"
+        )
+    refused = bundle_plan.refusal(bundle, version)
+    if refused is not None and not asked.force:
+        why = (
+            f"version {bundles.short(version)} has failed on this device ({refused.reason}); "
+            "change the manifests, or push them with ?force=true"
+        )
+        raise errors.conflict(_BUNDLES, asked.name, why)
+
+
+def _spec(before: Object, asked: bundles.Push, version: str) -> Object:
+    spec = {**before}
+    if version:
+        spec["version"] = version
+    if asked.deadline is not None:
+        spec["deadlineSeconds"] = asked.deadline
+    if asked.health_url is not None:
+        spec["healthURL"] = asked.health_url
+    return spec
+
+
+def _shown(missing: bundle_plan.Missing) -> Object:
+    found = {"kind": missing.kind, "name": missing.name, "message": missing.message}
+    return found | ({"namespace": missing.namespace} if missing.namespace else {})
+
+
+def _conditions(before: Object, decision: bundle_plan.Decision, now: str) -> list[Object]:
+    old = {each["type"]: each for each in before.get("conditions") or ()}
+    ready = decision.phase in (bundle_plan.READY,)
+    found = [_condition(old, "Ready", ready, decision.phase, decision.message, now)]
+    if decision.held or "Held" in old:
+        reason = "UpdatesHeld" if decision.held else "NotHeld"
+        found.append(_condition(old, "Held", bool(decision.held), reason, decision.held, now))
+    return found
+
+
+def _condition(
+    old: dict[str, Object], kind: str, value: bool, reason: str, message: str, now: str
+) -> Object:
+    status = "True" if value else "False"
+    before = old.get(kind) or {}
+    since = before.get("lastTransitionTime") if before.get("status") == status else None
+    return {
+        "type": kind,
+        "status": status,
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": since or now,
+    }

@@ -1,0 +1,219 @@
+"""What is to be done about a bundle next: apply, wait, believe in it, or go back.
+
+A pure decision over what was asked for (`spec.version`), what the Bundle's status keeps through
+power cuts, and what is seen now.
+
+* A version that missed its deadline is refused from then on, in one durable write; the version to
+  be on the device is then the last one that was good. So a cut at any moment leaves either the old
+  aim or the new one, and applying is done again until it is done.
+* It never loops: what is refused is not tried again by itself, and from a good version nothing goes
+  back.
+* Every start of the process gives a version that is not good yet a whole deadline again, since
+  nobody knows how long the device was off; but only so many times, for a version may be what takes
+  the device down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from edgeorch.model import bundles
+
+PENDING, PROGRESSING, READY, DEGRADED, ROLLED_BACK = (
+    "Pending", "Progressing", "Ready", "Degraded", "RolledBack",
+)  # fmt: skip
+MAX_STARTS = 3
+"""Of the process, while one version has yet to become ready."""
+MAX_REFUSED = 10
+HEALTH_AGAIN = 5.0
+"""Seconds between two tries of a health URL."""
+
+
+class Do(Enum):
+    WAIT = "wait"
+    APPLY = "apply"
+    """The objects of `target`."""
+    CHECK_HEALTH = "check health"
+    BELIEVE = "believe"
+    """`target` is good."""
+    GO_BACK = "go back"
+    """Refuse `target`, for the reason in `message`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """An object that is not ready."""
+
+    kind: str
+    namespace: str
+    name: str
+    message: str
+
+    def __str__(self) -> str:
+        place = f"{self.namespace}/" if self.namespace else ""
+        return f"{self.kind} {place}{self.name}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What this process knows of the version on the device. `since`: seconds since it was applied
+    here, or the process began. `was_ready`: at some moment since. `unreachable`: what the last try
+    of the health URL said, None before the first one, "" when it was answered."""
+
+    since: float = 0.0
+    was_ready: bool = False
+    unreachable: str | None = None
+    checked_since: float = 0.0
+    """Seconds since that try."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """`stored`: versions whose manifests are there. `failed`: what applying the target last met."""
+
+    stored: Collection[str]
+    missing: Sequence[Missing] = ()
+    attempt: Attempt = Attempt()
+    held: str = ""
+    """Why nothing may be changed now."""
+    failed: str = ""
+    health_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    do: Do
+    target: str = ""
+    phase: str = PENDING
+    message: str = ""
+    again: float | None = None
+    """Seconds after which to look again, None: when something changes."""
+    held: str = ""
+
+
+def refusal(bundle: bundles.Bundle, version: str) -> bundles.RefusedVersion | None:
+    """Why a version is not to be tried again."""
+    return next((r for r in bundle.status.refused_versions if r.version == version), None)
+
+
+def aim(bundle: bundles.Bundle) -> str:
+    """The version that is to be on the device; "" for none."""
+    wanted = bundle.spec.version
+    if wanted and refusal(bundle, wanted) is None:
+        return wanted
+    return bundle.status.last_good_version
+
+
+def needed(bundle: bundles.Bundle) -> set[str]:
+    """Versions whose manifests must be kept."""
+    status = bundle.status
+    return {bundle.spec.version, status.version, status.last_good_version} - {""}
+
+
+def decide(bundle: bundles.Bundle, seen: Seen) -> Decision:
+    target = aim(bundle)
+    if not target:
+        return _without_aim(bundle)
+    if target not in seen.stored:
+        told = f"the manifests of version {bundles.short(target)} are not here: push them again"
+        return Decision(Do.WAIT, target, DEGRADED, told)
+    if bundle.status.version != target:
+        return _not_applied(bundle, target, seen)
+    if target != bundle.status.last_good_version:
+        return _on_trial(bundle, target, seen)
+    return _established(bundle, target, seen)
+
+
+def _without_aim(bundle: bundles.Bundle) -> Decision:
+    refused = refusal(bundle, bundle.spec.version)
+    if refused is not None:
+        return Decision(Do.WAIT, "", DEGRADED, refused.reason)
+    return Decision(Do.WAIT, "", PENDING, "no manifests have been pushed")
+
+
+def _not_applied(bundle: bundles.Bundle, target: str, seen: Seen) -> Decision:
+    """An update may wait; going back from a bad one may not."""
+    going_back = target != bundle.spec.version
+    if seen.held and not going_back:
+        told = f"version {bundles.short(target)} waits: {seen.held}"
+        return Decision(Do.WAIT, target, PENDING, told, held=seen.held)
+    if not seen.failed:
+        phase = ROLLED_BACK if going_back else PROGRESSING
+        return Decision(Do.APPLY, target, phase, _reason(bundle) if going_back else "")
+    established = target == bundle.status.last_good_version
+    if not established and (late := _late(bundle, seen)):
+        return _go_back(bundle, target, f"{late}: {seen.failed}")
+    phase = DEGRADED if going_back else PROGRESSING
+    return Decision(Do.APPLY, target, phase, seen.failed)
+
+
+def _on_trial(bundle: bundles.Bundle, target: str, seen: Seen) -> Decision:
+    attempt = seen.attempt
+    late = _late(bundle, seen)
+    if seen.missing:
+        told = _told(seen.missing)
+        if late:
+            return _go_back(bundle, target, f"{late}: {told}")
+        return Decision(Do.WAIT, target, PROGRESSING, told, again=_left(bundle, attempt))
+    if not seen.health_url or attempt.unreachable == "":
+        return Decision(Do.BELIEVE, target, READY)
+    told = f"{seen.health_url} is not reachable: {attempt.unreachable}"
+    if attempt.unreachable is None:
+        return Decision(Do.CHECK_HEALTH, target, PROGRESSING)
+    if late and bundle.status.last_good_version:
+        return _go_back(bundle, target, f"{late}: {told}")
+    phase = DEGRADED if late else PROGRESSING
+    if attempt.checked_since >= HEALTH_AGAIN:
+        return Decision(Do.CHECK_HEALTH, target, phase, told)
+    return Decision(Do.WAIT, target, phase, told, again=HEALTH_AGAIN - attempt.checked_since)
+
+
+def _established(bundle: bundles.Bundle, target: str, seen: Seen) -> Decision:
+    attempt = seen.attempt
+    told = _told(seen.missing)
+    if target != bundle.spec.version:
+        return Decision(
+            Do.WAIT, target, ROLLED_BACK, "; ".join(filter(None, (_reason(bundle), told)))
+        )
+    if not seen.missing:
+        return Decision(Do.WAIT, target, READY)
+    if attempt.was_ready or attempt.since >= bundle.spec.deadline_seconds:
+        return Decision(Do.WAIT, target, DEGRADED, told)
+    return Decision(Do.WAIT, target, PROGRESSING, told, again=_left(bundle, attempt))
+
+
+def _late(bundle: bundles.Bundle, seen: Seen) -> str:
+    """How the deadline was missed; "" while there is time."""
+    deadline = bundle.spec.deadline_seconds
+    if seen.attempt.since >= deadline:
+        return f"not ready within {deadline} s"
+    if bundle.status.starts >= MAX_STARTS:
+        return f"not ready after {bundle.status.starts} starts of edgeorch"
+    return ""
+
+
+def _left(bundle: bundles.Bundle, attempt: Attempt) -> float:
+    return max(0.0, bundle.spec.deadline_seconds - attempt.since)
+
+
+def _go_back(bundle: bundles.Bundle, target: str, why: str) -> Decision:
+    """Without anything to go back to, what is there stays and may yet become ready."""
+    if bundle.status.last_good_version:
+        return Decision(Do.GO_BACK, target, ROLLED_BACK, why)
+    return Decision(Do.WAIT, target, DEGRADED, why)
+
+
+def _reason(bundle: bundles.Bundle) -> str:
+    refused = refusal(bundle, bundle.spec.version)
+    if refused is None:
+        return ""
+    return f"version {bundles.short(refused.version)} was taken back: {refused.reason}"
+
+
+def _told(missing: Sequence[Missing]) -> str:
+    if not missing:
+        return ""
+    more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
+    return f"{missing[0]}{more}"

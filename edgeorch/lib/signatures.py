@@ -1,0 +1,87 @@
+"""Ed25519 signatures (RFC 8032), checked by the openssl program.
+
+Rare, so no library stays in memory for it. Made with
+
+    openssl pkeyutl -sign -rawin -inkey key.pem -in FILE | base64 -w0
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+SIZE = 64
+"""Bytes."""
+MAX_SIGNATURES = 8
+_LIMIT = 30.0
+
+
+class Invalid(ValueError):
+    """Not signed by anybody who is trusted; says why."""
+
+
+def decoded(header: str) -> list[bytes]:
+    """Signatures in base64, apart by commas. Raises Invalid."""
+    parts = [part.strip() for part in header.split(",") if part.strip()]
+    if not parts:
+        raise Invalid("it is not signed")
+    if len(parts) > MAX_SIGNATURES:
+        raise Invalid(f"it has more than {MAX_SIGNATURES} signatures")
+    found = []
+    for part in parts:
+        try:
+            signature = base64.b64decode(part, validate=True)
+        except binascii.Error:
+            raise Invalid("its signature is not base64") from None
+        if len(signature) != SIZE:
+            raise Invalid(f"its signature has {len(signature)} bytes; one of Ed25519 has {SIZE}")
+        found.append(signature)
+    return found
+
+
+async def verify(data: bytes, header: str, keys: Sequence[Path]) -> None:
+    """`keys`: PEM files of public keys. Raises Invalid."""
+    signatures = decoded(header)
+    problems = []
+    with tempfile.TemporaryDirectory(prefix="edgeorch-") as folder:
+        signed = Path(folder) / "data"
+        await asyncio.to_thread(signed.write_bytes, data)
+        for number, signature in enumerate(signatures):
+            file = Path(folder) / f"signature.{number}"
+            file.write_bytes(signature)
+            for key in keys:
+                if (told := await _openssl(signed, file, key)) is None:
+                    return
+                if told:
+                    problems.append(told)
+    raise Invalid(problems[0] if problems else "its signature is by none of the trusted keys")
+
+
+async def _openssl(data: Path, signature: Path, key: Path) -> str | None:
+    """None for a good signature, "" for one that is not, else why it cannot be told."""
+    if not await asyncio.to_thread(key.is_file):
+        return f"the trusted key {key} is not there"
+    child = await asyncio.create_subprocess_exec(
+        "openssl", "pkeyutl", "-verify", "-pubin", "-inkey", key, "-rawin",
+        "-in", data, "-sigfile", signature,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(_LIMIT):
+            said, wrong = await child.communicate()
+    except BaseException:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+        raise
+    if child.returncode == 0:
+        return None
+    if b"Verification Failure" in said + wrong:
+        return ""
+    return f"the trusted key {key} cannot be used: {wrong.decode(errors='replace').strip()[:200]}"

@@ -1,0 +1,190 @@
+"""What is done about a bundle next."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeorch.core import bundle_plan
+from edgeorch.core.bundle_plan import Attempt, Do, Missing, Seen
+from edgeorch.model import bundles, views
+
+OLD, NEW = "sha256:" + "0" * 64, "sha256:" + "1" * 64
+WEB = Missing("Deployment", "shop", "web", "0 of 1 pods are available")
+BOTH = (OLD, NEW)
+
+
+def _bundle(wanted: str = NEW, *, refused: tuple[str, ...] = (), **status: Any) -> bundles.Bundle:
+    return bundles.Bundle(
+        metadata=views.Meta(name="app"),
+        spec=bundles.BundleSpec(version=wanted, deadline_seconds=60),
+        status=bundles.BundleStatus(
+            refused_versions=tuple(
+                bundles.RefusedVersion(version=each, reason="bad") for each in refused
+            ),
+            **status,
+        ),
+    )
+
+
+def _after(seconds: float, **attempt: Any) -> Attempt:
+    return Attempt(since=seconds, **attempt)
+
+
+CASES = {
+    "nothing was pushed": (_bundle(""), Seen(()), Do.WAIT, "", "Pending"),
+    "manifests are lost": (_bundle(), Seen(()), Do.WAIT, NEW, "Degraded"),
+    "a first version": (_bundle(), Seen(BOTH), Do.APPLY, NEW, "Progressing"),
+    "a held one": (_bundle(), Seen(BOTH, held="no"), Do.WAIT, NEW, "Pending"),
+    "a held update leaves what is there": (
+        _bundle(version=OLD, last_good_version=OLD, phase="Ready"),
+        Seen(BOTH, held="no"), Do.WAIT, NEW, "Pending",
+    ),
+    "nothing holds up going back": (
+        _bundle(version=NEW, last_good_version=OLD, refused=(NEW,)),
+        Seen(BOTH, held="no"), Do.APPLY, OLD, "RolledBack",
+    ),
+    "it becomes ready": (
+        _bundle(version=NEW), Seen(BOTH, [WEB], _after(1)), Do.WAIT, NEW, "Progressing",
+    ),
+    "it is ready": (_bundle(version=NEW), Seen(BOTH), Do.BELIEVE, NEW, "Ready"),
+    "ready, and the fleet is to be asked": (
+        _bundle(version=NEW), Seen(BOTH, health_url="http://f"),
+        Do.CHECK_HEALTH, NEW, "Progressing",
+    ),
+    "the fleet has answered": (
+        _bundle(version=NEW),
+        Seen(BOTH, attempt=_after(1, unreachable=""), health_url="http://f"),
+        Do.BELIEVE, NEW, "Ready",
+    ),
+    "the fleet has not answered yet": (
+        _bundle(version=NEW),
+        Seen(BOTH, attempt=_after(9, unreachable="no", checked_since=1), health_url="http://f"),
+        Do.WAIT, NEW, "Progressing",
+    ),
+    "it is asked again": (
+        _bundle(version=NEW),
+        Seen(BOTH, attempt=_after(9, unreachable="no", checked_since=5), health_url="http://f"),
+        Do.CHECK_HEALTH, NEW, "Progressing",
+    ),
+    "the fleet is out of reach for too long": (
+        _bundle(version=NEW, last_good_version=OLD),
+        Seen(BOTH, attempt=_after(60, unreachable="no", checked_since=1), health_url="http://f"),
+        Do.GO_BACK, NEW, "RolledBack",
+    ),
+    "too late": (
+        _bundle(version=NEW, last_good_version=OLD),
+        Seen(BOTH, [WEB], _after(60)), Do.GO_BACK, NEW, "RolledBack",
+    ),
+    "too many starts": (
+        _bundle(version=NEW, last_good_version=OLD, starts=bundle_plan.MAX_STARTS),
+        Seen(BOTH, [WEB], _after(1)), Do.GO_BACK, NEW, "RolledBack",
+    ),
+    "too late, and nothing to go back to": (
+        _bundle(version=NEW), Seen(BOTH, [WEB], _after(60)), Do.WAIT, NEW, "Degraded",
+    ),
+    "too late, but ready in the end": (
+        _bundle(version=NEW), Seen(BOTH, attempt=_after(600)), Do.BELIEVE, NEW, "Ready",
+    ),
+    "it cannot be applied": (
+        _bundle(version=OLD, last_good_version=OLD),
+        Seen(BOTH, failed="no"), Do.APPLY, NEW, "Progressing",
+    ),
+    "it can never be applied": (
+        _bundle(version=OLD, last_good_version=OLD),
+        Seen(BOTH, attempt=_after(60), failed="no"), Do.GO_BACK, NEW, "RolledBack",
+    ),
+    "taken back": (
+        _bundle(version=OLD, last_good_version=OLD, refused=(NEW,)),
+        Seen(BOTH), Do.WAIT, OLD, "RolledBack",
+    ),
+    "refused at first": (_bundle(refused=(NEW,)), Seen(BOTH), Do.WAIT, "", "Degraded"),
+    "well": (
+        _bundle(version=NEW, last_good_version=NEW), Seen(BOTH), Do.WAIT, NEW, "Ready",
+    ),
+    "well once": (
+        _bundle(version=NEW, last_good_version=NEW),
+        Seen(BOTH, [WEB], _after(1, was_ready=True)), Do.WAIT, NEW, "Degraded",
+    ),
+    "well before the start": (
+        _bundle(version=NEW, last_good_version=NEW),
+        Seen(BOTH, [WEB], _after(1)), Do.WAIT, NEW, "Progressing",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_decisions(name: str) -> None:
+    bundle, seen, do, target, phase = CASES[name]
+    found = bundle_plan.decide(bundle, seen)
+    assert (found.do, found.target, found.phase) == (do, target, phase)
+
+
+VERSIONS = st.sampled_from(["", OLD, NEW])
+
+
+@given(
+    wanted=VERSIONS,
+    version=VERSIONS,
+    good=VERSIONS,
+    refused=st.sets(st.sampled_from(BOTH)),
+    starts=st.integers(0, 5),
+    missing=st.booleans(),
+    since=st.sampled_from([0.0, 59.0, 60.0, 1e6]),
+    unreachable=st.sampled_from([None, "", "no"]),
+    held=st.sampled_from(["", "no"]),
+    failed=st.sampled_from(["", "no"]),
+    url=st.sampled_from(["", "http://f"]),
+)
+def test_it_converges(
+    wanted: str, version: str, good: str, refused: set[str], starts: int, missing: bool,
+    since: float, unreachable: str | None, held: str, failed: str, url: str,
+) -> None:  # fmt: skip
+    """Whatever the state, carrying decisions out comes to rest: nothing goes round in circles."""
+    bundle = _bundle(
+        wanted, refused=tuple(sorted(refused)), version=version, last_good_version=good,
+        starts=starts,
+    )  # fmt: skip
+    seen = Seen(
+        BOTH, [WEB] if missing else [], Attempt(since, True, unreachable, 100.0), held, failed, url
+    )
+    for _ in range(6):
+        decision = bundle_plan.decide(bundle, seen)
+        if decision.do is Do.GO_BACK:
+            assert bundle.status.last_good_version
+            assert decision.target != bundle.status.last_good_version
+        bundle, seen = _carried_out(bundle, seen, decision)
+        if decision.do is Do.WAIT:
+            return
+    # Only what is tried again and again never rests: it waits between its tries.
+    assert failed or url
+
+
+def _carried_out(
+    bundle: bundles.Bundle, seen: Seen, decision: bundle_plan.Decision
+) -> tuple[bundles.Bundle, Seen]:
+    status = bundle.status
+    match decision.do:
+        case Do.APPLY if not seen.failed:
+            status = _with(status, version=decision.target, starts=0)
+            seen = replace(seen, attempt=Attempt(0.0))
+        case Do.BELIEVE:
+            status = _with(status, last_good_version=decision.target, starts=0)
+        case Do.GO_BACK:
+            bad = bundles.RefusedVersion(version=decision.target, reason=decision.message)
+            status = _with(status, refused_versions=(*status.refused_versions, bad), starts=0)
+            seen = replace(seen, failed="", attempt=Attempt(0.0))
+        case Do.CHECK_HEALTH:
+            seen = replace(seen, attempt=replace(seen.attempt, unreachable="no", checked_since=0.0))
+        case _:
+            pass
+    return bundles.Bundle(metadata=bundle.metadata, spec=bundle.spec, status=status), seen
+
+
+def _with(status: bundles.BundleStatus, **fields: Any) -> bundles.BundleStatus:
+    kept = {name: getattr(status, name) for name in status.__struct_fields__}
+    return bundles.BundleStatus(**kept | fields)
