@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgeorch.api import statuses
 from edgeorch.core import roles
-from edgeorch.lib import clock_sync, files
+from edgeorch.lib import clock as clocks
+from edgeorch.lib import files
 from edgeorch.model import errors
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from edgeorch.api import made_tokens as tokens_made
     from edgeorch.api import service_tokens as tokens_of_services
-    from edgeorch.lib import clock as clocks
 
 MASTERS = roles.MASTERS
 AUTHENTICATED, UNAUTHENTICATED = roles.AUTHENTICATED, roles.UNAUTHENTICATED
@@ -76,11 +76,11 @@ class Authenticator:
         clock: clocks.Clock,
         service_tokens: tokens_of_services.ServiceTokens | None = None,
         made_tokens: tokens_made.MadeTokens | None = None,
-        synchronised: Callable[[], bool] = clock_sync.is_synchronised,
+        synchronized: Callable[[], bool] = clocks.is_synchronized,
     ) -> None:
         self.service_tokens = service_tokens
         self._made = made_tokens
-        self.synchronised = synchronised
+        self.synchronized = synchronized
         self._tokens = dict(tokens)
         self._clock = clock
         self._failures: OrderedDict[str, _Attempts] = OrderedDict()
@@ -102,7 +102,7 @@ class Authenticator:
         """Verified by the handshake, all but its dates. It is over only by a clock that somebody
         keeps in step; when it began is no matter."""
         ends = ssl.cert_time_to_seconds(str(certificate["notAfter"]))
-        if ends < self._clock.now().timestamp() and self.synchronised():
+        if ends < self._clock.now().timestamp() and self.synchronized():
             raise errors.unauthorized()
         return from_certificate(certificate)
 
@@ -115,6 +115,7 @@ class Authenticator:
         if scheme.lower() == "bearer" and token.strip():
             user = self._find(digest) or self._of_service(token.strip())
         if user is None:
+            self._proven.pop((address, digest), None)
             self._failed(address)
             raise errors.unauthorized()
         self._proven[address, digest] = None

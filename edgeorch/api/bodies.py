@@ -8,6 +8,7 @@ wants them told.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 ACCEPTED = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
 LIMIT = 3 * 1024 * 1024
+BIG, BIG_AT_ONCE = 256 * 1024, 8
+"""Bytes from which on a body is big, and how many of those are read at the same time."""
 _SECONDS = 60.0
 """Within which all of a body must have come."""
 _PROTOBUF = "application/vnd.kubernetes.protobuf"
@@ -57,10 +60,7 @@ async def read(call: Call) -> bytes:
     timer = asyncio.timeout(_SECONDS)
     try:
         async with timer:
-            async for chunk in request.content.iter_any():
-                gathered += chunk
-                if len(gathered) > LIMIT:
-                    raise _too_large()
+            await _gather(call, gathered)
     except TimeoutError:
         if not timer.expired():
             raise
@@ -68,6 +68,19 @@ async def read(call: Call) -> bytes:
     except (aiohttp.ClientPayloadError, aiohttp.http.HttpProcessingError) as error:
         raise errors.bad_request(f"cannot read the body of the request: {error}") from error
     return bytes(gathered)
+
+
+async def _gather(call: Call, gathered: bytearray) -> None:
+    """A big body waits until few enough others are on their way: they all lie in memory."""
+    async with contextlib.AsyncExitStack() as stack:
+        held = False
+        async for chunk in call.request.content.iter_any():
+            gathered += chunk
+            if len(gathered) > LIMIT:
+                raise _too_large()
+            if len(gathered) > BIG and not held and call.big_bodies is not None:
+                await stack.enter_async_context(call.big_bodies)
+                held = True
 
 
 def _too_large() -> errors.StatusError:

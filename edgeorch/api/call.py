@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from edgeorch.model import errors
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Mapping
 
     from aiohttp import web
@@ -40,6 +41,8 @@ class Call:
     verb: str = ""
     login: auth.User = field(default_factory=_nobody)
     """Who has come in, also where they act as somebody else."""
+    big_bodies: asyncio.Semaphore | None = None
+    """Bounds how many big bodies are being read."""
     named: str = ""
     """What the object of a create is called, once that is known."""
     told: bool = False

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from edgeorch.core import credentials
 from edgeorch.lib import clock as clocks
-from edgeorch.lib import clock_sync
 
 if TYPE_CHECKING:
     from edgeorch.lib.clock import Clock
@@ -24,4 +23,4 @@ def boot() -> str:
 
 def now(clock: Clock | None = None) -> credentials.Moment:
     clock = clock or clocks.SystemClock()
-    return credentials.Moment(clock.now(), clock.monotonic(), boot(), clock_sync.is_synchronised)
+    return credentials.Moment(clock.now(), clock.monotonic(), boot(), clocks.is_synchronized)

@@ -27,6 +27,7 @@ from edgeorch.api import (
     audit,
     auth,
     authorization,
+    bodies,
     doors,
     flow,
     health,
@@ -102,6 +103,7 @@ class Server:
         self._flow = flow.Flow(limits)
         self._crowd = doors.Crowd()
         self._audit = audit.Audit(clock)
+        self._big_bodies = asyncio.Semaphore(bodies.BIG_AT_ONCE)
         self._writing: set[asyncio.Task[web.StreamResponse]] = set()
         self._runners: list[web.ServerRunner] = []
         self._running = longrunning.LongRunning(
@@ -258,7 +260,7 @@ class Server:
     async def _answer(self, call: Call, user: auth.User | None) -> web.StreamResponse:
         call.parts = paths.segments(call.request.rel_url.raw_path)
         call.user = user or self._identify(call)
-        call.login = call.user
+        call.login, call.big_bodies = call.user, self._big_bodies
         if impersonation.is_asked(call):
             call.user = impersonation.user(call, self._authorizer)
         self._routes.resolve(call)

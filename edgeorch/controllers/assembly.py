@@ -7,6 +7,7 @@ from typing import Protocol
 from edgeorch.controllers import (
     account_tokens,
     autoscalers,
+    cluster_roles,
     cron_jobs,
     daemon_sets,
     deployments,
@@ -93,6 +94,7 @@ def all_controllers(
         cron_jobs.CronJobs(shared, clock_steps.ClockSteps().wait),
         autoscalers.Autoscalers(shared, meter),
         storage_classes.StorageClasses(objects),
+        cluster_roles.ClusterRoles(objects),
         priority_classes.PriorityClasses(objects),
         persistent_volumes.PersistentVolumes(shared, folders),
         storage_protection.ClaimProtection(shared),

@@ -53,7 +53,7 @@ class Moment:
     wall: datetime.datetime
     uptime: float
     boot: str
-    synchronised: Callable[[], bool]
+    synchronized: Callable[[], bool]
     """Asked only where it matters."""
 
 
@@ -62,7 +62,7 @@ def is_over(life: Life, now: Moment) -> bool:
         return False
     if life.boot and life.boot == now.boot:
         return now.uptime >= life.until
-    return now.wall >= life.expires and now.synchronised()
+    return now.wall >= life.expires and now.synchronized()
 
 
 def name_error(name: str) -> str:

@@ -177,7 +177,7 @@ class Grants:
 
     def _built_in(self, name: str) -> tuple[Rule, ...]:
         chosen = [
-            selectors.map_selector({_AGGREGATE + each: "true"}) for each in _TAKES_IN.get(name, ())
+            selectors.map_selector({AGGREGATE + each: "true"}) for each in TAKES_IN.get(name, ())
         ]
         return (*self.built_in[name], *self._aggregated(chosen))
 
@@ -187,8 +187,8 @@ class Grants:
                 yield from rules_of(role)
 
 
-_AGGREGATE = "rbac.authorization.k8s.io/aggregate-to-"
-_TAKES_IN = {
+AGGREGATE = "rbac.authorization.k8s.io/aggregate-to-"
+TAKES_IN = {
     "view": ("view",),
     "edit": ("view", "edit"),
     "admin": ("view", "edit", "admin"),

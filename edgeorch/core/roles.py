@@ -11,7 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from edgeorch.core.rbac import ALL, Rule
+from edgeorch.core.rbac import AGGREGATE, ALL, TAKES_IN, Rule, beyond, rules_of
+from edgeorch.lib import json
+from edgeorch.model import access
+from edgeorch.model.kinds import Object
 
 ADMIN, EDIT, VIEW, FLEET, METRICS = "admin", "edit", "view", "fleet", "metrics"
 ROLES = (ADMIN, EDIT, VIEW, FLEET, METRICS)
@@ -134,6 +137,73 @@ STANDING = {
     **{PREFIX + role: (PREFIX + role,) for role in ROLES},
 }
 """What a group may do without a binding."""
+
+
+_LABELS = {"kubernetes.io/bootstrapping": "rbac-defaults"}
+AUTO_UPDATE = "rbac.authorization.kubernetes.io/autoupdate"
+_BOUND = {
+    "cluster-admin": (MASTERS,),
+    "system:basic-user": (AUTHENTICATED,),
+    "system:discovery": (AUTHENTICATED,),
+    "system:monitoring": ("system:monitoring",),
+    "system:public-info-viewer": (AUTHENTICATED, UNAUTHENTICATED),
+}
+
+
+def stored_roles() -> list[Object]:
+    """Kubernetes' default ClusterRoles as objects, for those who look for them."""
+    return [
+        _object("ClusterRole", name) | _aggregation(name) | {"rules": rules_as_stored(rules)}
+        for name, rules in BUILT_IN.items()
+        if not name.startswith(PREFIX)
+    ]
+
+
+def stored_bindings() -> list[Object]:
+    """And who has them."""
+    return [
+        _object("ClusterRoleBinding", name)
+        | {
+            "roleRef": {"apiGroup": _RBAC[0], "kind": "ClusterRole", "name": name},
+            "subjects": [{"apiGroup": _RBAC[0], "kind": "Group", "name": each} for each in groups],
+        }
+        for name, groups in _BOUND.items()
+    ]
+
+
+def completed(role: Object) -> Object | None:
+    """A stored default role with the rules that it lacks; None when it lacks none, or its owner
+    has switched that off."""
+    meta = role.get("metadata") or {}
+    wanted = BUILT_IN.get(meta.get("name", ""))
+    if wanted is None or (meta.get("annotations") or {}).get(AUTO_UPDATE) != "true":
+        return None
+    held = rules_of(json.convert({"metadata": {}, "rules": role.get("rules") or []}, access.Role))
+    missing = [rule for rule in wanted if beyond(held, [rule])]
+    if not missing:
+        return None
+    return {**role, "rules": [*(role.get("rules") or []), *rules_as_stored(missing)]}
+
+
+def rules_as_stored(rules: Iterable[Rule]) -> list[Object]:
+    fields = (
+        ("apiGroups", "groups"), ("nonResourceURLs", "paths"), ("resourceNames", "names"),
+        ("resources", "resources"), ("verbs", "verbs"),
+    )  # fmt: skip
+    return [
+        {wire: list(getattr(rule, name)) for wire, name in fields if getattr(rule, name)}
+        for rule in rules
+    ]
+
+
+def _object(kind: str, name: str) -> Object:
+    meta = {"name": name, "labels": dict(_LABELS), "annotations": {AUTO_UPDATE: "true"}}
+    return {"apiVersion": f"{_RBAC[0]}/v1", "kind": kind, "metadata": meta}
+
+
+def _aggregation(name: str) -> Object:
+    selectors = [{"matchLabels": {AGGREGATE + each: "true"}} for each in TAKES_IN.get(name, ())]
+    return {"aggregationRule": {"clusterRoleSelectors": selectors}} if selectors else {}
 
 
 def group(role: str) -> str:

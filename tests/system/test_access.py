@@ -69,6 +69,19 @@ def test_each_role_does_what_it_is_for(
                 assert f'forbidden: User "t-{role}" cannot ' in result.stderr
 
 
+def test_the_default_roles_can_be_looked_at_and_bound(lab: labs.Lab, namespace: str) -> None:
+    names = {item["metadata"]["name"] for item in lab.items("clusterroles")}
+    assert names >= {"cluster-admin", "admin", "edit", "view", "system:discovery"}
+    assert "configmaps" in lab.kubectl("describe", "clusterrole", "view")
+    lab.kubectl("create", "rolebinding", "b", "--clusterrole=view", "--user=x", "-n", namespace)
+    can = ("auth", "can-i", "list", "pods", "--as=x", "-n")
+    assert lab.try_kubectl(*can, namespace).stdout == "yes\n"
+    assert lab.try_kubectl(*can, "default").stdout == "no\n"
+    told = lab.kubectl("auth", "can-i", "--list", "--as=x", "-n", namespace)
+    assert "secrets" not in told
+    assert "selfsubjectaccessreviews.authorization.k8s.io" in told
+
+
 def test_a_certificate_is_its_role_too(lab: labs.Lab, edgeorch: Edgeorch, tmp_path: Path) -> None:
     config = tmp_path / "config"
     config.write_text(edgeorch("cert", "create", "ann", "--role", "view", "--kubeconfig"))

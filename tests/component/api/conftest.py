@@ -115,7 +115,7 @@ async def device(tmp_path: pathlib.Path) -> AsyncIterator[Device]:
 
 @contextlib.asynccontextmanager
 async def started(
-    directory: pathlib.Path, limits: flow.Limits | None = None
+    directory: pathlib.Path, limits: flow.Limits | None = None, *, open_metrics: bool = False
 ) -> AsyncIterator[Device]:
     clock = clocks.SystemClock()
     db = database.Database(directory / "state.db")
@@ -133,7 +133,11 @@ async def started(
         store,
         schema.load(),
         server.Listen(
-            [("127.0.0.1", 0)], authority.context, directory / "api.sock", ("127.0.0.1", 0)
+            [("127.0.0.1", 0)],
+            authority.context,
+            directory / "api.sock",
+            ("127.0.0.1", 0),
+            open_metrics=open_metrics,
         ),
         clock=clock,
         authenticator=authenticator,

@@ -274,12 +274,12 @@ async def test_a_client_is_known_by_its_certificate_whatever_its_dates(device: D
         ):
             return response.status, await response.json()
 
-    device.authenticator.synchronised = lambda: False
+    device.authenticator.synchronized = lambda: False
     code, found = await me()
     assert (code, found["status"]["userInfo"]) == (
         201, {"username": "ann", "groups": ["edgeorch:view", "system:authenticated"]}
     )  # fmt: skip
-    device.authenticator.synchronised = lambda: True
+    device.authenticator.synchronized = lambda: True
     assert (await me())[0] == 401
 
 
@@ -387,3 +387,36 @@ async def test_a_change_is_one_line_in_the_log(
     assert told[0].endswith(' id="one"')
     assert told[1].startswith(f'user="system:admin" as="ann" verb="delete" {where} code=403 ')
     assert "hunter2" not in "".join(told)
+
+
+async def test_big_bodies_are_read_a_few_at_a_time(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that have come so far wait, small ones go on."""
+    head = (
+        f"POST {MAPS} HTTP/1.1\r\nHost: device\r\nAuthorization: Bearer {device.token}\r\n"
+        "Content-Type: application/json\r\nContent-Length: 600000\r\n\r\n"
+    )
+    half = head.encode() + b" " * 300_000
+    slow = [await opened(device) for _ in range(bodies.BIG_AT_ONCE)]
+    for _, writer in slow:
+        writer.write(half)
+        await writer.drain()
+    late_reader, late = await opened(device)
+    late.write(half + b"{" + b" " * 299_999)
+    await late.drain()
+    assert (await device.call("POST", MAPS, config_map("small")))[0] == 201
+    assert not late_reader._buffer  # type: ignore[attr-defined]
+    slow[0][1].close()
+    async with asyncio.timeout(20):
+        assert (await late_reader.readline()).startswith(b"HTTP/1.1 400")
+    for _, writer in [*slow[1:], (late_reader, late)]:
+        writer.close()
+
+
+async def test_figures_are_shown_openly_only_where_that_is_asked_for(
+    tmp_path: pathlib.Path,
+) -> None:
+    async with conftest.started(tmp_path, open_metrics=True) as device:
+        assert "process_proportional_memory_bytes" in (await health(device, "/metrics"))[1]
+        assert (await health(device, "/version"))[0] == 404

@@ -54,7 +54,7 @@ def test_a_certificate_is_over_only_by_a_clock_that_is_kept(
         "notBefore": "Jan  1 00:00:00 2026 GMT",
         "notAfter": "Jan  1 00:00:00 2036 GMT",
     }
-    door = auth.Authenticator({}, clock, synchronised=lambda: kept)
+    door = auth.Authenticator({}, clock, synchronized=lambda: kept)
     if taken:
         assert door.identify("", certificate, "a") is not None
         return

@@ -15,9 +15,9 @@ UNBOOTED = credentials.Life(MADE + 30 * DAY)
 
 
 def moment(
-    wall: datetime.datetime, uptime: float, boot: str, synchronised: bool
+    wall: datetime.datetime, uptime: float, boot: str, synchronized: bool
 ) -> credentials.Moment:
-    return credentials.Moment(wall, uptime, boot, lambda: synchronised)
+    return credentials.Moment(wall, uptime, boot, lambda: synchronized)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from edgeorch.core import rbac, roles
 from edgeorch.lib import json
-from edgeorch.model import access, kinds
+from edgeorch.model import access, kinds, validation
 from edgeorch.model.kinds import Object
 
 WRITE = ("create", "delete", "deletecollection", "patch", "update")
@@ -328,3 +329,31 @@ def test_what_is_not_beyond_allows_nothing_new(
     ):
         asks = rbac.Asked(verb, group, resource, subresource, "n", name)
         assert not rbac.allows(wanted, asks) or rbac.allows(held, asks)
+
+
+def test_the_default_roles_are_objects_that_say_what_is_in_force() -> None:
+    stored = roles.stored_roles()
+    for each in stored:
+        assert validation.create(kinds.CLUSTER_ROLE, copy.deepcopy(each)) == []
+        assert roles.completed(each) is None
+    for each in roles.stored_bindings():
+        assert validation.create(kinds.CLUSTER_ROLE_BINDING, copy.deepcopy(each)) == []
+    found = grants(wide=stored, everywhere=roles.stored_bindings())
+    bare = grants()
+    for name in roles.BUILT_IN:
+        assert found.cluster_role(name) == bare.cluster_role(name), name
+    group = (roles.AUTHENTICATED,)
+    assert set(found.of("", group).everywhere) == set(bare.of("", group).everywhere)
+
+
+def test_a_default_role_is_completed_unless_its_owner_does_not_want_that() -> None:
+    (view,) = (each for each in roles.stored_roles() if each["metadata"]["name"] == "view")
+    own = {"verbs": ["get"], "apiGroups": ["w"], "resources": ["widgets"]}
+    less = {**view, "rules": [own, *view["rules"][1:]]}
+    completed = roles.completed(less)
+    assert completed is not None
+    assert completed["rules"] == [own, *view["rules"][1:], view["rules"][0]]
+    meta = {**view["metadata"], "annotations": {roles.AUTO_UPDATE: "false"}}
+    assert roles.completed({**less, "metadata": meta}) is None
+    meta = {**view["metadata"], "name": "other"}
+    assert roles.completed({**less, "metadata": meta}) is None
