@@ -72,6 +72,10 @@ class Sink(Protocol):
     async def open(self, ref: str, size: int, digest: str) -> Ingest:
         """Raises KeyError when the blob is there already, ConnectionError."""
 
+    async def shortage(self, blobs: Sequence[oci.Descriptor]) -> str | None:
+        """Why there is no room for those of them that are not there, and what they unpack to; None
+        when there may be."""
+
     async def unpack(self, manifest: oci.Descriptor, position: int) -> None:
         """This layer, with all below it unpacked. Manifest, configuration and layer are there."""
 
@@ -191,6 +195,9 @@ class _Transfer:
         self._have = dict.fromkeys(blobs, 0)
         self._total = sum(blob.size for blob in blobs.values())
         self._progress = progress
+        if short := await self._sink.shortage(described.layers):
+            # Before it fills what others need, too.
+            raise errors.RegistryError(short)
         await self._fetch(described.config)
         await self._fetch_layers(manifest, described.layers)
         await self._sink.finish(self._source.name, target, manifest)

@@ -87,9 +87,16 @@ class Pump:
         self._credit_at = time.monotonic()
 
     def open(self, fds: dict[str, int]) -> None:
-        """Take up what a former process has left. Raises OSError."""
+        """Take up what a former process has left."""
         for name, fd in fds.items():
             self.streams[fd] = _Stream(name, fd, cri_log.Formatter(name))
+        try:
+            self._take_up()
+        except OSError as error:
+            # A medium that is full or read-only must not hold up who writes: the next piece tries.
+            self._fail(error)
+
+    def _take_up(self) -> None:
         self.appender.open()
         if not (self._folder / "taken").exists():
             return
@@ -167,9 +174,7 @@ class Pump:
                 self._write_record(stream)
             self.appender.write(entries, self._moment())
         except OSError as error:
-            if not self._failing:
-                log.warning("Cannot write %s, output is lost: %s", self.appender.path, error)
-            self._failing = True
+            self._fail(error)
         else:
             self._failing = False
         self._settle(stream)
@@ -177,6 +182,11 @@ class Pump:
             self.side.written(len(entries))
         if rotations != self.appender.rotations:
             self._rotated()
+
+    def _fail(self, error: OSError) -> None:
+        if not self._failing:
+            log.warning("Cannot write %s, output is lost: %s", self.appender.path, error)
+        self._failing = True
 
     def _rotated(self) -> None:
         if self.side is not None:

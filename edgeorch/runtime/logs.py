@@ -100,11 +100,7 @@ class Logs:
             io = self._fifos.make(container_id, terminal=terminal, stdin=stdin)
             fds = {name: stdio.open_output(fifo) for name, fifo in io.outputs().items()}
             self._keeper.keep(container_id, fds)
-            try:
-                pump.open(fds)
-            except OSError:
-                pump.close()
-                raise
+            pump.open(fds)
             if link is not None:
                 logfile.make_link(link, path)
             return io

@@ -17,6 +17,8 @@ from edgeorch.core import log_space
 
 log = logging.getLogger(__name__)
 
+_ROUNDS = 5
+"""How often at most it is looked whether more was written meanwhile than has gone."""
 _NAME = re.compile(r"(\d+)\.log(?:\.(.+))?")
 
 
@@ -28,21 +30,40 @@ class Space:
         self._folder = folder
         self._limit = limit
         self._on_removed = on_removed
-        self._size = limit  # not known yet: the first line has it looked at
+        self._known = (limit, 0)
+        """Bytes there were, and what was written by then: the first line has it looked at."""
         self._asked = False
+        self.grown = 0
+        """Bytes written since the start; only `grew` changes it."""
+
+    @property
+    def _size(self) -> int:
+        size, by_then = self._known
+        return size + self.grown - by_then
 
     def grew(self, size: int) -> bool:
         """Whether `reclaim` is due now."""
-        self._size += size
+        self.grown += size
         if self._asked or self._size <= self._limit:
             return False
         self._asked = True
         return True
 
     def reclaim(self, written: Collection[Path]) -> list[Path]:
-        """Remove what is over the limit. Logs of `written` that are to be rotated early for it."""
-        if not self._asked:
-            return []
+        """Remove what is over the limit. Logs of `written` that are to be rotated early for it:
+        what they hold goes the next time."""
+        rotate: list[Path] = []
+        for _ in range(_ROUNDS):
+            self._asked = False  # from here on, what is written counts anew
+            if self._size <= self._limit:
+                break
+            rotate, freed = self._reclaim(written)
+            if not freed:
+                break
+        return rotate
+
+    def _reclaim(self, written: Collection[Path]) -> tuple[list[Path], int]:
+        by_then = self.grown
         files = list(self._files())
         decided = log_space.decide(files, self._limit)
         freed = 0
@@ -58,11 +79,10 @@ class Space:
                 with contextlib.suppress(FileNotFoundError):
                     os.truncate(file.path, 0)
                     freed += file.size
-        self._size = sum(file.size for file in files) - freed
-        self._asked = False
+        self._known = (sum(file.size for file in files) - freed, by_then)
         if freed:
             self._tell(decided, freed)
-        return rotate
+        return rotate, freed
 
     def remove_old(self) -> int:
         """All that are written no more; how many bytes that were."""
@@ -71,7 +91,8 @@ class Space:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(file.path)
                 freed += file.size
-        self._size = max(0, self._size - freed)
+        size, by_then = self._known
+        self._known = (max(0, size - freed), by_then)
         return freed
 
     def _tell(self, decided: log_space.Decision, freed: int) -> None:

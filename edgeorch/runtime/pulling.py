@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 
 from edgeorch.lib import backoff
 from edgeorch.runtime import client, content, errors, images, leases, unpack
@@ -20,6 +21,7 @@ HAND_PREFIX = "hand-pull-"
 """Of pulls from the command line, which no stored spec stands behind."""
 AWAY = backoff.Policy(initial=0.5, factor=2.0, cap=5.0)
 AWAY_TRIES = 8
+_UNPACKED = 2
 
 
 class PullSinks:
@@ -86,6 +88,7 @@ class PullSink:
     ) -> None:
         """`begin` makes the lease."""
         self._client = leased
+        self._snapshotter = snapshotter
         self._content = content.Content(leased)
         self._unpacker = unpack.Unpacker(leased, snapshotter=snapshotter)
         self._parsed: tuple[images.Manifest, list[str]] | None = None
@@ -109,6 +112,29 @@ class PullSink:
                 return Ingest(await self._content.open(ref, size, digest))
         except errors.AlreadyExists as error:
             raise KeyError(digest) from error
+
+    async def shortage(self, blobs: Sequence[oci.Descriptor]) -> str | None:
+        with _away():
+            root = await images.Images(self._client, snapshotter=self._snapshotter).root()
+            unique = {blob.digest: blob for blob in blobs}.values()
+            missing = sum([await self._missing(blob) for blob in unique])
+        try:
+            found = await asyncio.to_thread(os.statvfs, root)
+        except OSError:
+            return None
+        free = found.f_bfree * found.f_frsize
+        # What is unpacked is no smaller than what it is unpacked from, which stays.
+        if not missing or free >= _UNPACKED * missing:
+            return None
+        return (
+            f"no space left on device: {missing / 1e6:.1f} MB of layers are to come and at least "
+            f"as much again when they are unpacked, but only {free / 1e6:.1f} MB are free at {root}"
+        )
+
+    async def _missing(self, blob: oci.Descriptor) -> int:
+        if await self._content.exists(blob.digest):
+            return 0
+        return max(0, blob.size - (await self._content.status(f"pull-{blob.digest}") or 0))
 
     async def unpack(self, manifest: oci.Descriptor, position: int) -> None:
         await _persist(lambda: self._unpack(manifest, position))

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from edgeorch.runtime import logfile, logs, logspace, stdio
 from edgeorch.wire import cri_log
+from tests import media
 from tests.component.runtime import watching
 
 NOW = datetime.datetime(2026, 11, 22, 17, 0, 0, tzinfo=datetime.UTC)
@@ -337,6 +338,29 @@ async def test_a_full_disk_loses_output_but_holds_nobody_up(
     await watching.until(kept)
     talker.end()
     await output.finish("c")
+    assert caplog.text.count("Cannot write") == 1
+
+
+@media.needs_loop
+async def test_a_medium_that_takes_no_new_log_holds_nobody_up(
+    output: logs.Logs, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not one that starts, and not one that ran before this process."""
+    with media.ext4(tmp_path, 8) as medium:
+        medium.fill_inodes()
+        path = medium.path / "pod" / "0.log"
+        talker = Talker(await output.attach("c", path))
+        for _ in range(30):
+            await asyncio.to_thread(talker.say, (b"x" * 999 + b"\n") * 100)
+        medium.clear()
+        talker.say(b"kept\n")
+
+        async def kept() -> bool:
+            return path.exists() and (await _read(output, path)).endswith(b"kept\n")
+
+        await watching.until(kept)
+        talker.end()
+        await output.finish("c")
     assert caplog.text.count("Cannot write") == 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -103,6 +104,29 @@ async def test_a_damaged_byte_is_fetched_again(
         await _puller(runtime).pull(source)
         assert line.damage_at == 0
     await runtime.images.config(source.name)
+
+
+async def test_what_cannot_fit_is_not_begun(
+    runtime: Runtime, registry: registries.Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once it is here it may be pulled again, however full the disk is."""
+    size = 2 * MIB
+    registry.push("team/wide", "1.0", [registries.noise_layer("n", size, 5)])
+    free = 3 * MIB
+    shown = SimpleNamespace(f_bfree=free // 4096, f_frsize=4096)
+    async with registries.Line(registry.port) as line:
+        source = _source(line.port, "team/wide", "1.0")
+        with monkeypatch.context() as tight:
+            tight.setattr(pulling.os, "statvfs", lambda _: shown)  # type: ignore[attr-defined]
+            with pytest.raises(pull.PullError) as refused:
+                await _puller(runtime).pull(source)
+            assert line.carried < size // 2
+        told = f'failed to pull and unpack image "{source.name}": no space left on device: 2.1 MB'
+        assert str(refused.value).startswith(told)
+        assert "but only 3.1 MB are free at " in str(refused.value)
+        await _puller(runtime).pull(source)
+        monkeypatch.setattr(pulling.os, "statvfs", lambda _: shown)  # type: ignore[attr-defined]
+        await _puller(runtime).pull(source)
 
 
 async def test_an_absent_tag_is_told_as_containerd_tells_it(
