@@ -35,6 +35,7 @@ from edgeorch.controllers import (
     account_admission,
     assembly,
     bundles,
+    custom_resources,
     device_services,
     endpoint_slices,
     holds,
@@ -386,6 +387,8 @@ class Device:
         self._objects.admit_with(kinds.POD.resource, priorities)
         only = priority_admission.DefaultClass(self._objects)
         self._objects.allocate_with(kinds.PRIORITY_CLASS.resource, only)
+        definitions = custom_resources.DefinitionAdmission()
+        self._objects.admit_with(kinds.CUSTOM_RESOURCE_DEFINITION.resource, definitions)
 
     def _addresses_changed(self, found: addresses.NodeAddresses) -> None:
         self._services.move(device_services.API, found.internal)

@@ -21,7 +21,7 @@ from edgeorch.api import (
     writes,
 )
 from edgeorch.lib import metrics
-from edgeorch.model import errors
+from edgeorch.model import errors, kinds
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -158,6 +158,10 @@ class Routes:
             from edgeorch.api import node_proxy
 
             return await node_proxy.serve(call, self._objects, target, self._meter)
+        if target.kind is kinds.COMPONENT_STATUS:
+            from edgeorch.api import component_statuses
+
+            return await component_statuses.serve(call, self._checks, target, now)
         from edgeorch.api import resource_metrics
 
         return await resource_metrics.serve(call, self._objects, target, self._meter, now)

@@ -85,6 +85,8 @@ _ADMIN = (
 # One device is its whole cluster: who looks after it sees the device too, not only namespaces.
 _DEVICE = (
     Rule(_READ, _CORE, ("nodes", "nodes/status", "persistentvolumes", "podtemplates")),
+    Rule(_READ, _CORE, ("componentstatuses",)),
+    Rule(_READ, ("apiextensions.k8s.io",), ("customresourcedefinitions",)),
     Rule(_READ, ("storage.k8s.io",), ("storageclasses", "csidrivers", "csinodes")),
     Rule(_READ, _NETWORKING, ("ingressclasses",)),
     Rule(_READ, ("scheduling.k8s.io",), ("priorityclasses",)),

@@ -256,6 +256,14 @@ POD_METRICS = Kind(
     "metrics.k8s.io", "v1beta1", "PodMetrics", "pods", "", True, verbs=("get", "list"),
     computed=True,
 )  # fmt: skip
+COMPONENT_STATUS = Kind(
+    "", "v1", "ComponentStatus", "componentstatuses", "componentstatus", False, ("cs",),
+    verbs=("get", "list"), computed=True,
+)  # fmt: skip
+CUSTOM_RESOURCE_DEFINITION = Kind(
+    "apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions",
+    "customresourcedefinition", False, ("crd", "crds"), ("api-extensions",), volatile=True,
+)  # fmt: skip
 
 BUILT_IN = (
     NAMESPACE, NODE, POD, SERVICE, ENDPOINTS, CONFIG_MAP, SECRET, SERVICE_ACCOUNT, EVENT,
@@ -267,7 +275,7 @@ BUILT_IN = (
     BUNDLE, BUNDLE_REVISION,
     EVENTS_EVENT, AUTOSCALER_V1, CRON_JOB_BETA, POD_DISRUPTION_BUDGET_BETA,
     TOKEN_REVIEW, SELF_REVIEW, ACCESS_REVIEW, LOCAL_ACCESS_REVIEW, SELF_ACCESS_REVIEW,
-    SELF_RULES_REVIEW, NODE_METRICS, POD_METRICS,
+    SELF_RULES_REVIEW, NODE_METRICS, POD_METRICS, COMPONENT_STATUS, CUSTOM_RESOURCE_DEFINITION,
 )  # fmt: skip
 
 

@@ -75,6 +75,7 @@ _PRINTERS: dict[str, tuple[tuple[Column, ...], Row]] = {
     "clusterrolebindings.rbac.authorization.k8s.io": (stored.BINDING, stored.binding),
     "storageclasses.storage.k8s.io": (stored.STORAGE_CLASS, stored.storage_class),
     "persistentvolumes": (stored.VOLUME, stored.volume),
+    "componentstatuses": (stored.COMPONENT, stored.component),
     "podtemplates": (stored.TEMPLATE, stored.template),
     "bundles.edgeorch.io": (bundles.BUNDLE, bundles.bundle),
     "horizontalpodautoscalers.autoscaling": (autoscaling.AUTOSCALER, autoscaling.autoscaler),

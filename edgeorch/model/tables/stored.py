@@ -33,6 +33,12 @@ PRIORITY_CLASS = (
     AGE,
     Column("PreemptionPolicy", "Whether its pods push others out."),
 )
+COMPONENT = (
+    NAME,
+    Column("Status", "Whether it is well."),
+    Column("Message", "What it says."),
+    Column("Error", "Why it could not be asked."),
+)
 RUNTIME_CLASS = (NAME, Column("Handler", "The runtime's name."), AGE)
 QUOTA = (
     NAME,
@@ -191,6 +197,16 @@ def volume(obj: Object, now: datetime) -> list[Any]:
         age(obj, now),
         spec.get("volumeMode") or "<unset>",
     ]
+
+
+def component(obj: Object, now: datetime) -> list[Any]:
+    del now
+    for condition in obj.get("conditions") or []:
+        if condition.get("type") == "Healthy":
+            words = {"True": "Healthy", "False": "Unhealthy"}
+            status = words.get(condition.get("status", ""), "Unknown")
+            return [_name(obj), status, condition.get("message", ""), condition.get("error", "")]
+    return [_name(obj), "Unknown", "", ""]
 
 
 def template(obj: Object, now: datetime) -> list[Any]:

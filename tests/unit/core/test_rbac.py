@@ -70,6 +70,8 @@ ALLOWED: dict[tuple[str, str], tuple[set[str], set[str]]] = {
     ("storage.k8s.io", "csinodes"): ({V, E}, set()),
     ("scheduling.k8s.io", "priorityclasses"): ({V, E}, set()),
     ("node.k8s.io", "runtimeclasses"): ({V, E}, set()),
+    ("", "componentstatuses"): ({V, E}, set()),
+    ("apiextensions.k8s.io", "customresourcedefinitions"): ({V, E}, set()),
     (RBAC, "roles"): (set(), set()),
     (RBAC, "rolebindings"): (set(), set()),
     (RBAC, "clusterroles"): (set(), set()),
