@@ -25,7 +25,7 @@ import edgeorch
 from edgeorch.lib import clock as clocks
 from edgeorch.lib import conditions, memory, sdnotify, tasks, time_floor
 from edgeorch.model import kinds
-from edgeorch.store import database, objects
+from edgeorch.store import backup, database, objects, recovery
 
 if TYPE_CHECKING:
     from edgeorch import config as configuration
@@ -75,8 +75,15 @@ async def _device(config: configuration.Config) -> AsyncIterator[None]:
             clock.follow()
         keep_time = functools.partial(floor.save, clock)
         stack.callback(keep_time)
-        store, db = await stack.enter_async_context(_store(config, clock))
-        db.on_commit = functools.partial(floor.passing, clock)
+        store, db = await stack.enter_async_context(_store(config, clock, board))
+        backups = backup.Backups(_store_path(config), config.store.backup_interval)
+
+        def committed() -> None:
+            floor.passing(clock)
+            backups.changed()
+
+        db.on_commit = committed
+        await stack.enter_async_context(tasks.running({"backups": backups.run}))
         await stack.enter_async_context(build(config, store, db, clock, board, keep_time).serving())
         log.info(
             "edgeorch %s serves node %s on port %d after %.2f s",
@@ -134,10 +141,13 @@ def _alone(data_dir: pathlib.Path) -> Iterator[None]:
 
 @contextlib.asynccontextmanager
 async def _store(
-    config: configuration.Config, clock: clocks.Clock
+    config: configuration.Config, clock: clocks.Clock, board: conditions.Board
 ) -> AsyncIterator[tuple[objects.Objects, database.Database]]:
     """Open and loaded; written down and closed at the end. Raises StorageError."""
-    path = pathlib.Path(config.data_dir) / "state.db"
+    path = _store_path(config)
+    if (restored := await asyncio.to_thread(recovery.mend, path)) is not None:
+        log.error("%s", restored)
+        board.hold("StoreRestored", True, "StoreWasDamaged", str(restored))
     db = database.Database(path, reserved=config.store.reserve_bytes)
     await db.open()
     try:
@@ -150,6 +160,10 @@ async def _store(
             yield store, db
     finally:
         await db.close()
+
+
+def _store_path(config: configuration.Config) -> pathlib.Path:
+    return pathlib.Path(config.data_dir) / "state.db"
 
 
 async def _feed_watchdog() -> None:

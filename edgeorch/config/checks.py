@@ -20,6 +20,7 @@ from edgeorch.config.sections import (
 )
 
 _MOST_PARALLEL = 16
+_LEAST_PAUSE = 1.0
 _MIN_RATE = 1024
 _REGISTRY = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?)(:\d{1,5})?")
 _MIRROR = re.compile(rf"(https?://)?{_REGISTRY.pattern}(/[-A-Za-z0-9._/]*)?")
@@ -57,6 +58,8 @@ def check(config: Config) -> None:
     _check_paths(config)
     _check_containerd(config.containerd)
     _check_images(config.images)
+    if not config.store.backup_interval >= _LEAST_PAUSE:
+        raise ConfigError(f"store.backup_interval: use {_LEAST_PAUSE:g} seconds or more")
     if config.store.reserve_bytes < 0:
         raise ConfigError("store.reserve_bytes: use 0 or more")
     _check_network(config.network)

@@ -163,6 +163,8 @@ class StorageConfig(Section, frozen=True, kw_only=True):
 class StoreConfig(Section, frozen=True, kw_only=True):
     reserve_bytes: int = 8 * 1024 * 1024
     """Kept free in data_dir, so that on a full disk what makes room can still be done; 0: none."""
+    backup_interval: float = 3600.0
+    """Seconds between two copies of the store, which are made only after changes."""
 
 
 EVICTION_HARD = {

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import aiosqlite
 
-from edgeorch.store import medium, reserve
+from edgeorch.store import medium, reserve, schema
 
 if TYPE_CHECKING:
     import pathlib
@@ -27,18 +27,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1
 TRY_AGAIN = 5.0
 """Seconds between looks at a medium that has refused."""
 MAKE_ROOM = 30.0
 """Seconds between looks whether there is room again for the reserve that was given up."""
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS objects (
-    resource TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, body BLOB NOT NULL,
-    PRIMARY KEY (resource, namespace, name)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-"""
 _UPSERT = """
 INSERT INTO objects (resource, namespace, name, body) VALUES (?, ?, ?, ?)
 ON CONFLICT (resource, namespace, name) DO UPDATE SET body = excluded.body
@@ -146,14 +138,14 @@ class Database:
 
     async def _migrate(self) -> None:
         (version,) = (await self._one("PRAGMA user_version")) or (0,)
-        if version > SCHEMA_VERSION:
+        if version > schema.VERSION:
             raise StorageError(
                 f"cannot open {self._path}: written by a newer edgeorch (schema {version}, "
-                f"this one knows {SCHEMA_VERSION}); install that version again"
+                f"this one knows {schema.VERSION}); install that version again"
             )
-        if version < SCHEMA_VERSION:
-            await self._db.executescript(_SCHEMA)
-            await self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        if version < schema.VERSION:
+            await self._db.executescript(schema.TABLES)
+            await self._db.execute(f"PRAGMA user_version={schema.VERSION}")
 
     @property
     def _db(self) -> aiosqlite.Connection:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Protocol
 from edgeorch.lib import clock as clocks
 from edgeorch.lib import json
 from edgeorch.model import defaults, errors, kinds, lifecycle, validation
-from edgeorch.store import database
+from edgeorch.store import database, schema
 from edgeorch.store import watch as watches
 from edgeorch.store.stored import Stored
 
@@ -105,7 +105,7 @@ class Objects:
 
     async def load(self) -> None:
         """Read everything in. Raises StorageError."""
-        self._version = await self._db.number("reserved_version") + 1
+        self._version = await self._db.number(schema.RESERVED) + 1
         await self._reserve()
         for kind in self.registry:
             self._objects[kind.resource] = {}
@@ -125,7 +125,7 @@ class Objects:
 
     async def _reserve(self) -> None:
         self._reserved = self._version + VERSION_BLOCK
-        await self._db.set_number("reserved_version", self._reserved)
+        await self._db.set_number(schema.RESERVED, self._reserved)
 
     async def run(self) -> None:
         """Write down what may wait, for ever; on cancellation, once more."""
