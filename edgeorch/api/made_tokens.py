@@ -96,7 +96,8 @@ def revoke(directory: pathlib.Path, names: list[str]) -> None:
 def _changing(directory: pathlib.Path) -> Iterator[list[Token]]:
     """The tokens, written down when the block has changed them; one at a time."""
     try:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        directory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        directory.mkdir(exist_ok=True, mode=0o700)
         lock = os.open(directory / _LOCK, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)

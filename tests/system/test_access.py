@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -67,6 +68,31 @@ def test_each_role_does_what_it_is_for(
             assert (result.returncode == 0) is (role in who), (role, command, result)
             if role not in who and command[:2] != ("auth", "can-i"):
                 assert f'forbidden: User "t-{role}" cannot ' in result.stderr
+
+
+def test_a_fleet_pushes_bundles_and_does_nothing_else(
+    lab: labs.Lab, tokens: dict[str, str], namespace: str, tmp_path: Path
+) -> None:
+    meta = {"name": "pushed", "namespace": namespace}
+    bundle = tmp_path / "bundle.json"
+    bundle.write_text(json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta}))
+    url = f"/apis/edgeorch.io/v1/bundles/{namespace}"
+    push = ("replace", "--raw", f"{url}/manifests", "-f", str(bundle))
+    for role in ("view", "edit", "metrics"):
+        refused = lab.try_kubectl("--token", tokens[role], *push)
+        assert refused.returncode == 1
+        assert f'"t-{role}" cannot update resource "bundles/manifests"' in refused.stderr
+    fleet = ("--token", tokens["fleet"])
+    assert "pushed" in lab.kubectl(*fleet, *push)
+    lab.wait(f"bundle/{namespace}", "jsonpath={.status.phase}=Ready", *fleet)
+    assert lab.kubectl("get", "configmap", "pushed", "-n", namespace)
+    refused = lab.try_kubectl(*fleet, "get", "configmap", "pushed", "-n", namespace)
+    assert '"t-fleet" cannot get resource "configmaps"' in refused.stderr
+    assert lab.try_kubectl("--token", tokens["view"], "get", "bundle", namespace).returncode == 0
+    lab.kubectl(*fleet, "delete", "bundle", namespace)
+    told = re.search(rf'.*edgeorch.audit.* user="t-fleet" .*name="{namespace}".*', lab.log())
+    assert told
+    assert 'verb="update" resource="bundles.edgeorch.io/manifests"' in told[0]
 
 
 def test_the_default_roles_can_be_looked_at_and_bound(lab: labs.Lab, namespace: str) -> None:

@@ -8,8 +8,10 @@ import datetime
 import logging
 import os
 import pathlib
+import socket
 import ssl
 import stat
+import struct
 from typing import Any
 
 import aiohttp
@@ -420,3 +422,31 @@ async def test_figures_are_shown_openly_only_where_that_is_asked_for(
     async with conftest.started(tmp_path, open_metrics=True) as device:
         assert "process_proportional_memory_bytes" in (await health(device, "/metrics"))[1]
         assert (await health(device, "/version"))[0] == 404
+
+
+async def test_every_connection_is_counted_out_again(device: Device) -> None:
+    """Whatever ends it: a goodbye, a reset, a handshake that is none."""
+    host, port = device.server.network[0]
+    context = ssl.create_default_context(cafile=str(device.directory / "pki/ca.crt"))
+    for _ in range(3):
+        _, writer = await opened(device)
+        writer.write(b"GET /livez HTTP/1.1\r\nHost: device\r\nConnection: close\r\n\r\n")
+        writer.close()
+        _, writer = await asyncio.open_connection(host, port)
+        writer.write(b"this is no TLS")
+        writer.close()
+        with socket.create_connection((host, port)) as rude:
+            linger = struct.pack("ii", 1, 0)
+            rude.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        with pytest.raises(ssl.SSLError):
+            await asyncio.open_connection(host, port, ssl=context, server_hostname="elsewhere")
+    async with asyncio.timeout(20):
+        while (await figure(device, "edgeorch_api_connections")) != 1:
+            await asyncio.sleep(0.01)
+
+
+async def figure(device: Device, name: str) -> float:
+    """By a connection of its own client's."""
+    async with device.client.get(device.url + "/metrics") as response:
+        lines = (await response.text()).splitlines()
+    return float(next(line for line in lines if line.startswith(f"{name} ")).split()[-1])

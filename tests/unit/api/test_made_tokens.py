@@ -38,8 +38,11 @@ def test_a_token_is_its_user_in_its_role(tmp_path: pathlib.Path) -> None:
 
 
 def test_the_file_is_roots_and_holds_no_token(tmp_path: pathlib.Path) -> None:
-    token = create(tmp_path, "ci")
-    files = [path for path in tmp_path.iterdir() if path.is_file()]
+    folder = tmp_path / "data/access"
+    token = create(folder, "ci")
+    for directory in (folder, folder.parent):
+        assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    files = list(folder.iterdir())
     assert files
     for path in files:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
