@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import functools
 import gc
@@ -121,7 +122,7 @@ def _alone(data_dir: pathlib.Path) -> Iterator[None]:
     """One process for one data directory. Raises StartError."""
     try:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        handle = _open_lock(data_dir / "lock")
     except OSError as error:
         raise StartError(
             f"cannot write to {data_dir}: {error.strerror}: mend that, or set data_dir"
@@ -139,6 +140,16 @@ def _alone(data_dir: pathlib.Path) -> Iterator[None]:
         os.close(handle)
 
 
+def _open_lock(path: pathlib.Path) -> int:
+    """Raises OSError."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.ENOSPC):
+            raise
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # it is there since the first start
+
+
 @contextlib.asynccontextmanager
 async def _store(
     config: configuration.Config, clock: clocks.Clock, board: conditions.Board
@@ -148,7 +159,11 @@ async def _store(
     if (restored := await asyncio.to_thread(recovery.mend, path)) is not None:
         log.error("%s", restored)
         board.hold("StoreRestored", True, "StoreWasDamaged", str(restored))
-    db = database.Database(path, reserved=config.store.reserve_bytes)
+    db = database.Database(
+        path,
+        reserved=config.store.reserve_bytes,
+        spare=pathlib.Path(config.run_dir) / "store",
+    )
     await db.open()
     try:
         store = objects.Objects(db, kinds.Registry(), clock)

@@ -73,6 +73,10 @@ class Medium:
         """As the kernel does with one that it has found damaged: under whoever writes."""
         subprocess.run(["mount", "-o", "remount,abort", self.path], check=False)
 
+    def mount(self, how: str) -> None:
+        """`ro` or `rw`, while nobody has a file open for writing."""
+        subprocess.run(["mount", "-o", f"remount,{how}", self.path], check=True)
+
     def break_down(self) -> None:
         """As if the card had been pulled out."""
         handle = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import aiosqlite
 
-from edgeorch.store import medium, reserve, schema
+from edgeorch.store import medium, reserve, schema, spare
 
 if TYPE_CHECKING:
     import pathlib
@@ -42,8 +42,10 @@ _DELETE = "DELETE FROM objects WHERE resource = ? AND namespace = ? AND name = ?
 class StorageError(Exception):
     """The medium refused: full, read-only, broken."""
 
-    def __init__(self, told: str, *, full: bool = False) -> None:
+    def __init__(self, told: str, *, full: bool = False, medium: bool = False) -> None:
         super().__init__(told)
+        self.medium = medium
+        """Whether nothing can be written there at all, whatever the file is like."""
         self.full = full
         """Whether it would work again if there was less on it."""
 
@@ -66,9 +68,16 @@ class _Change:
 
 
 class Database:
-    def __init__(self, path: pathlib.Path, *, reserved: int = 0) -> None:
-        """`reserved`: bytes on the disk that are kept for when it is full."""
+    def __init__(
+        self, path: pathlib.Path, *, reserved: int = 0, spare: pathlib.Path | None = None
+    ) -> None:
+        """`reserved`: bytes on the disk that are kept for when it is full. `spare`: a folder in
+        memory, for a copy to read from where the medium can only be read."""
         self._path = path
+        self._spare = spare
+        self._on_spare = False
+        self._owed: dict[str, int] = {}
+        """Numbers that were set meanwhile."""
         self._reserve = reserve.Reserve(path.parent / "reserve", reserved)
         self._ahead: list[reserve.Ahead] = []
         self._connection: aiosqlite.Connection | None = None
@@ -82,8 +91,48 @@ class Database:
 
     async def open(self) -> None:
         """Raises StorageError when the file cannot be used."""
-        await self._with_reserve("open", self._open)
-        await asyncio.to_thread(self._reserve.make)
+        try:
+            await self._with_reserve("open", self._open)
+        except StorageError as error:
+            if not error.medium or self._spare is None:
+                raise
+            await self._open_spare(self._spare, error)
+        else:
+            await asyncio.to_thread(self._reserve.make)
+
+    async def _open_spare(self, folder: pathlib.Path, refused: StorageError) -> None:
+        """Raises what the file itself was refused with when it cannot be read either."""
+        try:
+            copied = await asyncio.to_thread(spare.take, self._path, folder)
+            self._connection = await aiosqlite.connect(copied, isolation_level=None)
+            await self._one("PRAGMA user_version")
+        except (sqlite3.Error, OSError) as error:
+            await self.close()
+            raise refused from error
+        log.error("%s; serving what is there, from a copy", refused)
+        self._on_spare = True
+        self.failure = str(refused)
+
+    async def _leave_spare(self) -> None:
+        """For the file itself, now that it can be written. Raises StorageError."""
+        copied, self._connection = self._connection, None
+
+        async def reopen() -> None:
+            await self._open()
+            for name, value in self._owed.items():
+                await self._db.execute(_TOUCH, (name, value))
+
+        try:
+            await self._with_reserve("open", reopen)
+        except StorageError:
+            await self.close()
+            self._connection = copied
+            raise
+        self._on_spare = False
+        if copied is not None:
+            await copied.close()
+        if self._spare is not None:
+            await asyncio.to_thread(spare.drop, self._spare)
 
     async def _open(self) -> None:
         try:
@@ -110,6 +159,8 @@ class Database:
 
     async def _with_reserve(self, verb: str, work: Callable[[], Awaitable[None]]) -> None:
         """Once more with what is kept for a full disk. Raises StorageError, which says why."""
+        if self._on_spare and verb == "write":
+            raise StorageError(self.failure or "", medium=True)
         try:
             try:
                 await work()
@@ -122,7 +173,7 @@ class Database:
         except (sqlite3.Error, OSError) as error:
             trouble = await self._trouble(error)
             told = f"cannot {verb} {self._path}: {trouble.told}"
-            raise StorageError(told, full=trouble.full) from error
+            raise StorageError(told, full=trouble.full, medium=trouble.known) from error
 
     def no_room(self) -> str | None:
         """Why nothing new is taken in: what little room there is is for making more."""
@@ -134,7 +185,7 @@ class Database:
         found = await asyncio.to_thread(medium.diagnose, self._path.parent)
         if found is None and getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
             found = medium.full(self._path.parent)
-        return found or medium.Trouble(full=False, told=str(error))
+        return found or medium.Trouble(full=False, told=str(error), known=False)
 
     async def _migrate(self) -> None:
         (version,) = (await self._one("PRAGMA user_version")) or (0,)
@@ -190,7 +241,10 @@ class Database:
             await self._db.execute(_TOUCH, (name, value))
 
         async with self._turn:
-            await self._with_reserve("write", write)
+            if self._on_spare:
+                self._owed[name] = value
+            else:
+                await self._with_reserve("write", write)
 
     def submit(self, rows: list[Row], committed: Callable[[], None]) -> asyncio.Future[None]:
         """Queue a change. `committed` runs once it is on the medium, also if nobody waits any more.
@@ -227,9 +281,12 @@ class Database:
                 log.info("The store has its reserve again")
             return
         try:
+            if self._on_spare:
+                async with self._turn:
+                    await self._leave_spare()
             await self.set_number("tried", 0)
         except StorageError as error:
-            log.debug("%s", error)
+            self.failure = str(error)
         else:
             self._works()
 

@@ -22,6 +22,8 @@ class Trouble:
     full: bool
     """It would work again if there was less on it."""
     told: str
+    known: bool = True
+    """It is the medium's."""
 
 
 def diagnose(folder: pathlib.Path) -> Trouble | None:

@@ -4,7 +4,9 @@ when it runs short. Its data lie on a small medium of its own, with the images o
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -104,6 +106,21 @@ def runs(lab: labs.Lab) -> None:
 def steady(small: labs.Lab) -> None:
     small.apply(pod("steady", priorityClassName="system-node-critical"))
     small.wait("pod/steady", "condition=Ready")
+
+
+def start_again(lab: labs.Lab) -> None:
+    """Without waiting for what will not be: that it is ready."""
+    lab.lab("kill")
+    with subprocess.Popen([labs.LAB, "start", lab.name], stderr=subprocess.DEVNULL) as starting:
+        labs.until(lambda: lives(lab), "a sign of life")
+        starting.terminate()
+
+
+def lives(lab: labs.Lab) -> bool:
+    try:
+        return lab.health("/livez").status == 200
+    except OSError:
+        return False
 
 
 def test_on_a_full_disk_everything_goes_on_that_is_there(
@@ -226,13 +243,14 @@ def test_on_a_medium_that_fails_reads_are_served(
     """The last of them: the device has no medium afterwards."""
     for fail, words, works in (
         (medium.make_read_only, ("is read-only", "dmesg"), goes_on),
-        (medium.break_down, ("fails (Input/output error)", "dmesg"), runs),
+        (functools.partial(start_again, small), ("is read-only", "dmesg"), goes_on),
+        (medium.break_down, ("dmesg",), runs),
     ):
         fail()
         refused(small, "ServiceUnavailable", *words)
         works(small)
         ready = small.health("/readyz?verbose")
         assert ready.status == 500
-        assert f"[-]store failed: cannot write {small.device.data}" in ready.body.decode()
+        assert "[-]store failed: cannot " in ready.body.decode()
         assert small.health("/livez").status == 200
     assert "Traceback" not in small.log()

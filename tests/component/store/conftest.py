@@ -19,9 +19,11 @@ Object = dict[str, Any]
 
 
 @contextlib.asynccontextmanager
-async def opened(path: pathlib.Path, *, reserved: int = 0) -> AsyncIterator[objects.Objects]:
+async def opened(
+    path: pathlib.Path, *, reserved: int = 0, spare: pathlib.Path | None = None
+) -> AsyncIterator[objects.Objects]:
     """As the process opens it; leaving is a clean stop."""
-    db = database.Database(path, reserved=reserved)
+    db = database.Database(path, reserved=reserved, spare=spare)
     await db.open()
     store = objects.Objects(db, kinds.Registry(), clocks.SystemClock())
     await store.load()

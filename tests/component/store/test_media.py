@@ -152,3 +152,52 @@ async def test_one_that_fails_says_so(medium: media.Medium) -> None:
         assert refused.value.code == 503
         assert f"the medium of {medium.path} fails (Input/output error)" in refused.value.message
         assert store.find("configmaps", "default", "held")
+
+
+async def test_a_start_on_a_read_only_medium_serves_what_is_there(
+    medium: media.Medium, tmp_path: pathlib.Path
+) -> None:
+    spare = tmp_path / "spare"
+    async with opened(store_on(medium), reserved=RESERVED) as store:
+        await store.create("namespaces", namespace("default"))
+        await create(store, "held")
+    medium.mount("ro")
+    async with opened(store_on(medium), reserved=RESERVED, spare=spare) as store:
+        assert store.find("configmaps", "default", "held")
+        assert f"the file system of {medium.path} is read-only" in (store.failure or "")
+        for refused in (create(store, "new"), store.delete("configmaps", "default", "held")):
+            with pytest.raises(errors.StatusError) as told:
+                await refused
+            assert (told.value.code, told.value.message) == (503, store.failure)
+        medium.mount("rw")
+        async with asyncio.timeout(10):
+            while store.failure:
+                await asyncio.sleep(0.01)
+        assert not spare.exists()
+        await create(store, "new")
+        version = store.version
+    async with opened(store_on(medium), reserved=RESERVED, spare=spare) as store:
+        assert store.find("configmaps", "default", "held")
+        assert store.find("configmaps", "default", "new")
+        assert store.version > version
+
+
+async def test_a_start_after_a_kill_on_such_a_medium_knows_the_last_word(
+    medium: media.Medium, tmp_path: pathlib.Path
+) -> None:
+    async with opened(store_on(medium)) as store:
+        await store.create("namespaces", namespace("default"))
+        await create(store, "last")
+        medium.make_read_only()
+        async with opened(store_on(medium), spare=tmp_path / "spare") as again:
+            assert again.find("configmaps", "default", "last")
+
+
+async def test_a_start_where_nothing_can_be_read_says_why(
+    medium: media.Medium, tmp_path: pathlib.Path
+) -> None:
+    async with opened(store_on(medium)) as store:
+        await store.create("namespaces", namespace("default"))
+    medium.break_down()
+    with pytest.raises(database.StorageError, match="fails \\(Input/output error\\)"):
+        await database.Database(store_on(medium), spare=tmp_path / "spare").open()
