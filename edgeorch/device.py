@@ -131,6 +131,7 @@ class Device:
         self._world = world.World(objects, self._events, clock, config.node_name)
         self._holds = holds.Holds(self._world, config.hold_file)
         self._bundles = self._build_bundles()
+        self._agent.flash.measure(self._metrics)
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
@@ -216,6 +217,7 @@ class Device:
                 max_pod_grace=config.eviction.max_pod_grace_period,
             ),
             pressure_interval=config.eviction.interval,
+            flash_daily_budget=config.flash.daily_budget,
             log_max_bytes=config.pods.log_max_bytes,
             log_max_files=config.pods.log_max_files,
             log_total_max_bytes=config.pods.log_total_max_bytes,

@@ -125,7 +125,10 @@ class Agent:
             self.disk, self._images, self._images.root, self.observer.pod
         )
         self._storage = local_storage.LocalStorage(self.disk, self.observer, self._workers.values)
-        self._hardware = hardware.Hardware(board, (settings.data_dir, settings.log_dir))
+        self.flash = assembly.flash_budget(given, self.output)
+        self._hardware = hardware.Hardware(
+            board, (settings.data_dir, settings.log_dir), beside=self.flash.look
+        )
         self._heartbeat = heartbeat.Heartbeat(objects, clock, settings.node_name)
         self.logs = logs.PodLogs(self.output, self.observer, self._shop.maker.log_path, clock)
         self._tidier = assembly.tidier(

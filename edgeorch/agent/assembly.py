@@ -10,6 +10,7 @@ from edgeorch.agent import (
     checks,
     creation,
     executor,
+    flash,
     image_gc,
     images,
     local_storage,
@@ -40,6 +41,7 @@ from edgeorch.runtime import (
 )
 from edgeorch.runtime import images as runtime_images
 from edgeorch.runtime import logs as runtime_logs
+from edgeorch.store import objects
 
 if TYPE_CHECKING:
     from edgeorch.agent import devices, endings, pod_worker, ports
@@ -48,6 +50,9 @@ if TYPE_CHECKING:
     from edgeorch.runtime import client
     from edgeorch.store import recorder
     from edgeorch.store.objects import Objects
+
+_SPARING = 10
+"""How many times more rarely statuses are written while the flash budget is exceeded."""
 
 Tell = Callable[[str, str, str], None]
 """Makes an event of the node: type, reason, message."""
@@ -228,6 +233,22 @@ def tell_of_conditions(given: Given, tell: Tell) -> None:
             tell(*told)
 
     given.board.listen(changed)
+
+
+def flash_budget(given: Given, output: runtime_logs.Logs) -> flash.FlashBudget:
+    def give_way(exceeded: bool) -> None:
+        given.objects.flush_after = objects.FLUSH_AFTER * (_SPARING if exceeded else 1)
+        output.pack = not exceeded
+
+    settings = given.settings
+    return flash.FlashBudget(
+        settings.flash_daily_budget,
+        settings.run_dir,
+        given.clock,
+        given.board,
+        logged=lambda: output.written,
+        give_way=give_way,
+    )
 
 
 def hold_memory_limits(given: Given, facts: machine.Facts) -> None:

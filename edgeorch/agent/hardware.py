@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from edgeorch.core import hardware
@@ -29,9 +29,15 @@ _SETTLE = 2.0
 
 class Hardware:
     def __init__(
-        self, board: conditions.Board, written: Iterable[pathlib.Path], sys: pathlib.Path = SYS
+        self,
+        board: conditions.Board,
+        written: Iterable[pathlib.Path],
+        sys: pathlib.Path = SYS,
+        *,
+        beside: Callable[[], None] = lambda: None,
     ) -> None:
-        """`written`: the directories that must take writes."""
+        """`written`: the directories that must take writes. `beside` is called with each look."""
+        self._beside = beside
         self._board = board
         self._written = tuple(written)
         self._sys = sys
@@ -42,6 +48,7 @@ class Hardware:
         try:
             while True:
                 found = await asyncio.to_thread(read, self._written, self._sys)
+                self._beside()
                 for each in hardware.judge(found):
                     text = f"{each.message}: {each.fix}" if each.fix else each.message
                     self._board.hold(each.type, each.wrong, each.reason, text)

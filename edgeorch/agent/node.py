@@ -146,8 +146,14 @@ class NodeKeeper:
             return obj
 
         name = self._settings.node_name
+        held = self._objects.find(kinds.NODE.resource, "", name)
+        old = (held.decode().get("status") or {}) if held is not None else {}
+        # Words may change every hour with what they tell of; they are no reason to write.
+        fleeting = _wordless(old) == _wordless(self._status(old, images, usage, now))
         try:
-            await self._objects.update_status(kinds.NODE.resource, "", name, change)
+            await self._objects.update_status(
+                kinds.NODE.resource, "", name, change, fleeting=fleeting
+            )
         except errors.StatusError as error:
             if error.code != 404:
                 raise
@@ -255,6 +261,11 @@ def _image_names(name: str, digest: str) -> set[str]:
 def _disk(path: str) -> _Disk:
     os.makedirs(path, mode=0o700, exist_ok=True)
     return _Disk(os.statvfs(path))
+
+
+def _wordless(status: Object) -> Object:
+    bare = [{**each, "message": ""} for each in status.get("conditions") or []]
+    return {**status, "conditions": bare}
 
 
 def _condition(

@@ -48,6 +48,8 @@ class Settings:
     """When pods are put out for want of memory, room or processes."""
     pressure_interval: float = 10.0
     """Seconds between looks at that."""
+    flash_daily_budget: int = 0
+    """Bytes that may be written in a day; 0: any number."""
     log_max_bytes: int = 10 * 1024 * 1024
     log_max_files: int = 5
     log_total_max_bytes: int = 512 * 1024 * 1024

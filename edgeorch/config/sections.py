@@ -160,6 +160,12 @@ class StorageConfig(Section, frozen=True, kw_only=True):
     """Where the data of PersistentVolumes of class local-path lies; by default DATA_DIR/storage."""
 
 
+class FlashConfig(Section, frozen=True, kw_only=True):
+    daily_budget: int = 1024 * 1024 * 1024
+    """Bytes that edgeorch may write in a day, containers' logs among them. Above it statuses are
+    written every ten minutes only, and a condition of the node tells; 0: any number."""
+
+
 class StoreConfig(Section, frozen=True, kw_only=True):
     reserve_bytes: int = 8 * 1024 * 1024
     """Kept free in data_dir, so that on a full disk what makes room can still be done; 0: none."""
@@ -247,6 +253,7 @@ class Config(Section, frozen=True, kw_only=True):
     mirrors (URLs, asked in order before it), ca (file), plain_http, insecure_skip_verify, username,
     password, identity_token. Like {"docker.io": {"mirrors": ["https://mirror.example:5000"]}}"""
     storage: StorageConfig = StorageConfig()
+    flash: FlashConfig = FlashConfig()
     store: StoreConfig = StoreConfig()
     updates: UpdatesConfig = UpdatesConfig()
     eviction: EvictionConfig = EvictionConfig()

@@ -71,6 +71,8 @@ class Logs:
         self._space = space
         self._loop = asyncio.get_running_loop()
         self._thread = logpump.LogThread()
+        self.pack = True
+        """Whether rotated logs are compressed, which is one more write of each."""
         self._sources: dict[str, _Source] = {}
         self._housekeeper = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="old logs")
         self._tidying: dict[str, concurrent.futures.Future[None]] = {}
@@ -221,7 +223,8 @@ class Logs:
         """In the housekeeper's thread."""
         before = time.thread_time()
         try:
-            for file in logfile.uncompressed(pump.appender.path, pump.settled):
+            files = logfile.uncompressed(pump.appender.path, pump.settled) if self.pack else []
+            for file in files:
                 with contextlib.suppress(FileNotFoundError):  # too old meanwhile
                     logfile.compress(file)
             if self._space is not None:
@@ -230,6 +233,11 @@ class Logs:
         except OSError as error:
             log.warning("Cannot tidy up old logs: %s", error)
         self._thread.charge(pump, time.thread_time() - before)
+
+    @property
+    def written(self) -> int:
+        """Bytes since the start."""
+        return self._space.grown if self._space is not None else 0
 
     async def remove_old(self) -> None:
         """The device needs the room: all logs go that are written no more. Raises OSError."""

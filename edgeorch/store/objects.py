@@ -98,6 +98,8 @@ class Objects:
         self._inflight: dict[tuple[str, str, str], asyncio.Future[None]] = {}
         self._dirty: set[tuple[str, str, str]] = set()
         self._dirtied = asyncio.Event()
+        self.flush_after = FLUSH_AFTER
+        """Seconds that what may wait does so."""
         self._allocators: dict[str, Allocator] = {}
         self._admissions: dict[str, list[Admission]] = {}
 
@@ -132,7 +134,7 @@ class Objects:
         try:
             while True:
                 await self._dirtied.wait()
-                await asyncio.sleep(FLUSH_AFTER)
+                await asyncio.sleep(self.flush_after)
                 await self.write_dirty()
                 if self._version > self._reserved - VERSION_BLOCK // 2:
                     with contextlib.suppress(database.StorageError):  # half a block is left
