@@ -13,11 +13,12 @@ import ipaddress
 import logging
 import pathlib
 import secrets
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import edgeorch
-from edgeorch.agent import agent, registry_puller, streams, summaries, wall_clock
+from edgeorch.agent import agent, registry_puller, soft_limit, streams, summaries, wall_clock
 from edgeorch.agent import settings as agent_settings
 from edgeorch.agent.volumes import folders as volume_folders
 from edgeorch.api import (
@@ -47,7 +48,7 @@ from edgeorch.controllers import (
 )
 from edgeorch.core import devices, dns_zone, ipam, load_balancing, pressure
 from edgeorch.dns import settings as dns_settings
-from edgeorch.lib import clock_steps, conditions, files, memory, metrics, signatures, tasks
+from edgeorch.lib import caches, clock_steps, conditions, files, memory, metrics, signatures, tasks
 from edgeorch.model import kinds, schema
 from edgeorch.net import network
 from edgeorch.probes import reach
@@ -69,6 +70,7 @@ CERTIFICATE_CHECK = 24 * 3600.0
 """Seconds between looks at the certificates' ends."""
 
 
+MINUTE = 60.0
 MEMORY_REST = 5.0
 """Seconds that a burst has to pass before freed memory is given back."""
 
@@ -132,6 +134,10 @@ class Device:
         self._holds = holds.Holds(self._world, config.hold_file)
         self._bundles = self._build_bundles()
         self._agent.flash.measure(self._metrics)
+        self._looked = clock.monotonic()
+        self._soft_limit = soft_limit.SoftLimit(config.memory.soft_limit, self._droppable())
+        self._soft_limit.measure(self._metrics)
+        self._agent.on_look = self._look_at_memory
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
@@ -429,10 +435,35 @@ class Device:
                 async with asyncio.timeout(CERTIFICATE_CHECK):
                     await self._certificates_due.wait()
 
+    def _look_at_memory(self) -> None:
+        """Once a minute, also when more happens."""
+        now = self._clock.monotonic()
+        if now >= self._looked + MINUTE:
+            self._looked = now
+            self._objects.grow_old()
+            self._soft_limit.look()
+
+    def _droppable(self) -> caches.Caches:
+        """Every cache of the process."""
+        known = caches.Caches()
+        known.add("the history of changes", self._objects.forget_history)
+        known.add("answers of resolvers", self._dns.forwarder.cached.clear)
+        known.add("the fields of protobuf", _forget_protobuf)
+        self._agent.droppable(known)
+        return known
+
     async def _give_memory_back(self) -> None:
         """Some time after pods have come, gone or changed; an idle device is not woken."""
         while True:
             await asyncio.sleep(MEMORY_REST)
             memory.give_back()
+            self._soft_limit.look()
             async with self._objects.watch(kinds.POD.resource) as changes:
                 await anext(changes)
+
+
+def _forget_protobuf() -> None:
+    """Where somebody has sent such a body: it is loaded with the first one."""
+    protobuf = sys.modules.get("edgeorch.model.protobuf")
+    if protobuf is not None:
+        protobuf.forget()

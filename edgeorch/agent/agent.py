@@ -37,7 +37,7 @@ from edgeorch.core import (
     scheduling,
     sysctls,
 )
-from edgeorch.lib import backoff, conditions, tasks
+from edgeorch.lib import backoff, caches, conditions, tasks
 from edgeorch.model import kinds, views
 from edgeorch.runtime import (
     errors,
@@ -46,6 +46,7 @@ from edgeorch.store import watch
 
 if TYPE_CHECKING:
     import pathlib
+    from collections.abc import Callable
 
     from edgeorch.agent import ports
     from edgeorch.agent.settings import Settings
@@ -127,13 +128,14 @@ class Agent:
         self._storage = local_storage.LocalStorage(self.disk, self.observer, self._workers.values)
         self.flash = assembly.flash_budget(given, self.output)
         self._hardware = hardware.Hardware(
-            board, (settings.data_dir, settings.log_dir), beside=self.flash.look
+            board, (settings.data_dir, settings.log_dir), beside=self._look
         )
         self._heartbeat = heartbeat.Heartbeat(objects, clock, settings.node_name)
         self.logs = logs.PodLogs(self.output, self.observer, self._shop.maker.log_path, clock)
         self._tidier = assembly.tidier(
             runtime, self._shop, self._collector, lambda: self.pods() | self.observer.pods().keys()
         )
+        self.on_look: Callable[[], None] = lambda: None
         self._connect()
 
     def _connect(self) -> None:
@@ -151,6 +153,10 @@ class Agent:
         if self._preloader is not None:
             self._collector.given = self._preloader.given
             self._collector.preloaded = self._shop.images.preloaded
+
+    def droppable(self, known: caches.Caches) -> None:
+        known.add("image configurations", self._images.forget)
+        known.add("users of images", self._shop.maker.forget)
 
     async def settled(self) -> None:
         """Until the pods that ran before this process have said how they are.
@@ -350,6 +356,11 @@ class Agent:
         if self.observer.health() is None:
             for worker in self._workers.values():
                 worker.retry("")
+
+    def _look(self) -> None:
+        """Once a minute, along with the hardware."""
+        self.flash.look()
+        self.on_look()
 
     def _hold_health(self) -> None:
         """By the names of node-problem-detector's health checker."""

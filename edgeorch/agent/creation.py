@@ -82,6 +82,7 @@ class Maker:
         self._sandboxes = sandboxes
         self._volumes = shelf
         self._users = accounts
+        self.forget = accounts.forget
         self._network = network
         self._settings = settings
         self._facts = facts

@@ -40,6 +40,9 @@ class Users:
         self._files = files
         self._cache: dict[str, Accounts] = {}
 
+    def forget(self) -> None:
+        self._cache.clear()
+
     async def accounts(self, chain_id: str) -> Accounts:
         """Raises ContainerdError."""
         found = self._cache.get(chain_id)

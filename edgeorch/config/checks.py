@@ -60,6 +60,8 @@ def check(config: Config) -> None:
     _check_images(config.images)
     if not config.store.backup_interval >= _LEAST_PAUSE:
         raise ConfigError(f"store.backup_interval: use {_LEAST_PAUSE:g} seconds or more")
+    if config.memory.soft_limit < 0:
+        raise ConfigError("memory.soft_limit: use 0 or more bytes")
     if config.flash.daily_budget < 0:
         raise ConfigError("flash.daily_budget: use 0 or more bytes")
     if config.store.reserve_bytes < 0:

@@ -160,6 +160,11 @@ class StorageConfig(Section, frozen=True, kw_only=True):
     """Where the data of PersistentVolumes of class local-path lies; by default DATA_DIR/storage."""
 
 
+class MemoryConfig(Section, frozen=True, kw_only=True):
+    soft_limit: int = 60 * 1024 * 1024
+    """Bytes of edgeorch's own memory (PSS) above which caches are dropped; 0: any amount."""
+
+
 class FlashConfig(Section, frozen=True, kw_only=True):
     daily_budget: int = 1024 * 1024 * 1024
     """Bytes that edgeorch may write in a day, containers' logs among them. Above it statuses are
@@ -253,6 +258,7 @@ class Config(Section, frozen=True, kw_only=True):
     mirrors (URLs, asked in order before it), ca (file), plain_http, insecure_skip_verify, username,
     password, identity_token. Like {"docker.io": {"mirrors": ["https://mirror.example:5000"]}}"""
     storage: StorageConfig = StorageConfig()
+    memory: MemoryConfig = MemoryConfig()
     flash: FlashConfig = FlashConfig()
     store: StoreConfig = StoreConfig()
     updates: UpdatesConfig = UpdatesConfig()

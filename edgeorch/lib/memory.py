@@ -20,6 +20,19 @@ def one_heap() -> None:
         libc.mallopt(_M_ARENA_MAX, 1)
 
 
+def proportional() -> int:
+    """Bytes of this process, shared pages by their share (PSS); 0 where the kernel does not say.
+
+    Takes a millisecond or two: the kernel walks all pages.
+    """
+    try:
+        with open("/proc/self/smaps_rollup", encoding="ascii") as file:
+            found = next((line for line in file if line.startswith("Pss:")), "Pss: 0 kB")
+    except OSError:
+        return 0
+    return int(found.split()[1]) * 1024
+
+
 def give_back() -> None:
     """Collect garbage and return free pages. Takes milliseconds."""
     gc.collect()

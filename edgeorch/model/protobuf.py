@@ -72,6 +72,12 @@ def _slots(name: str) -> dict[int, _Slot]:
     return found
 
 
+def forget() -> None:
+    """The table of fields, which is big; the next body in protobuf has it read again."""
+    _rows.cache_clear()
+    _slots.cache_clear()
+
+
 def decode(table: schema.Schema, body: bytes, expected: str = "") -> Object:
     """The object in the envelope. Raises StatusError (400)."""
     must_be = f" (must be of type {expected})" if expected else ""

@@ -91,6 +91,11 @@ class Images:
         self._configs: dict[str, ImageConfig] = {}
         self._sizes: dict[str, int] = {}
 
+    def forget(self) -> None:
+        """What was read of images; it is read again."""
+        self._configs.clear()
+        self._sizes.clear()
+
     async def list(self) -> list[ImageInfo]:
         answer = await self._client.call(
             self._client.services.images.List, images_pb2.ListImagesRequest()

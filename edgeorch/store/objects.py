@@ -142,6 +142,16 @@ class Objects:
         finally:
             await self.write_dirty()
 
+    def forget_history(self) -> None:
+        """What has been, of which no watch of now still has to hear."""
+        for ring in self._rings.values():
+            ring.forget()
+
+    def grow_old(self) -> None:
+        """A minute has passed: history is kept for some."""
+        for ring in self._rings.values():
+            ring.grow_old()
+
     async def write_dirty(self) -> None:
         """What the medium refuses stays due."""
         self._dirtied.clear()

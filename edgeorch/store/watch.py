@@ -20,6 +20,8 @@ ADDED, MODIFIED, DELETED = "ADDED", "MODIFIED", "DELETED"
 
 _MAX_EVENTS = 1024
 _MAX_BYTES = 512 * 1024
+KEPT_STEPS = 5
+"""Minutes, as Kubernetes keeps history (kube-apiserver's --etcd-compaction-interval)."""
 
 
 class Expired(Exception):
@@ -48,23 +50,21 @@ class Ring:
         self.version = floor
         """That of the latest change."""
         self._watches: set[Watch] = set()
+        self._steps: deque[int] = deque(maxlen=KEPT_STEPS)
+        """Where the end was at the latest steps of time."""
 
     def publish(self, event: Event) -> None:
         self._events.append(event)
         self.version = event.stored.version
         self._bytes += len(event.stored.raw)
         while len(self._events) > _MAX_EVENTS or self._bytes > _MAX_BYTES:
-            gone = self._events.popleft()
-            self._bytes -= len(gone.stored.raw)
-            self._dropped += 1
-            self._floor = gone.stored.version
+            self._drop_oldest()
         for watch in self._watches:
             watch.wake()
 
     def watch(self, since: int | None) -> Watch:
         """From just after version `since`, or from now. Raises Expired."""
-        end = self._dropped + len(self._events)
-        return Watch(self, end if since is None else end - len(self.since(since)))
+        return Watch(self, self._end if since is None else self._end - len(self.since(since)))
 
     def since(self, version: int) -> list[Event]:
         """What has happened after `version`. Raises Expired."""
@@ -77,6 +77,31 @@ class Ring:
         if position < self._dropped:
             raise Expired("the watch fell behind")
         return list(islice(self._events, position - self._dropped, None))
+
+    def forget(self) -> None:
+        """The history that no watch of now still has to read: one from further back lists again."""
+        self._forget_before(self._end)
+
+    def grow_old(self) -> None:
+        """Called in equal steps of time: what is KEPT_STEPS of them old is history no more."""
+        if len(self._steps) == KEPT_STEPS:
+            self._forget_before(self._steps[0])
+        self._steps.append(self._end)
+
+    def _forget_before(self, position: int) -> None:
+        wanted = min((watch.position for watch in self._watches), default=position)
+        while self._dropped < min(wanted, position):
+            self._drop_oldest()
+
+    @property
+    def _end(self) -> int:
+        return self._dropped + len(self._events)
+
+    def _drop_oldest(self) -> None:
+        gone = self._events.popleft()
+        self._bytes -= len(gone.stored.raw)
+        self._dropped += 1
+        self._floor = gone.stored.version
 
     def attach(self, watch: Watch) -> None:
         self._watches.add(watch)
@@ -93,6 +118,11 @@ class Watch:
         self._position = position
         self._news = asyncio.Event()
         self._news.set()
+
+    @property
+    def position(self) -> int:
+        """Of the next change to read."""
+        return self._position
 
     def wake(self) -> None:
         self._news.set()

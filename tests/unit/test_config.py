@@ -126,6 +126,7 @@ def test_values_are_taken_and_the_rest_keeps_its_default() -> None:
         pytest.param("images: {parallel_pulls: 0}", "images.parallel_pulls: use 1", id="pulls"),
         pytest.param("images: {stall_timeout: 0}", "images.stall_timeout:", id="stall"),
         pytest.param("images: {preload_dir: x}", "images.preload_dir: must be", id="preload"),
+        pytest.param("memory: {soft_limit: -1}", "memory.soft_limit: use 0", id="memory"),
         pytest.param("flash: {daily_budget: -1}", "flash.daily_budget: use 0", id="flash"),
         pytest.param("store: {reserve_bytes: -1}", "store.reserve_bytes: use 0", id="reserve"),
         pytest.param(

@@ -327,3 +327,36 @@ async def test_what_admission_refuses_is_not_stored(store: objects.Objects) -> N
     with pytest.raises(errors.StatusError, match='configmaps "one" is forbidden: unwanted'):
         await store.create("configmaps", config_map("one", unwanted="1"))
     assert store.find("configmaps", "default", "one") is None
+
+
+async def _changes(store: objects.Objects, count: int) -> list[int]:
+    """Their versions."""
+    await store.create("configmaps", config_map("c"))
+    each = [await store.update("configmaps", "default", "c", _set(n=str(n))) for n in range(count)]
+    return [stored.version for stored in each]
+
+
+async def test_history_is_kept_for_some_steps_of_time(store: objects.Objects) -> None:
+    versions = await _changes(store, 3)
+    for _ in range(watch.KEPT_STEPS):
+        store.grow_old()
+        assert len(store.history("configmaps", versions[0])) == 2
+    await store.update("configmaps", "default", "c", _set(n="new"))
+    store.grow_old()
+    with pytest.raises(watch.Expired):
+        store.history("configmaps", versions[0])
+    assert len(store.history("configmaps", versions[2])) == 1
+
+
+async def test_what_a_watch_has_yet_to_read_is_not_forgotten(store: objects.Objects) -> None:
+    async with store.watch("configmaps") as slow:
+        versions = await _changes(store, 3)
+        store.forget_history()
+        for _ in range(watch.KEPT_STEPS + 1):
+            store.grow_old()
+        batch = await anext(slow)
+        assert [event.stored.version for event in batch][1:] == versions
+        store.forget_history()
+    with pytest.raises(watch.Expired):
+        store.history("configmaps", versions[1])
+    assert store.history("configmaps", versions[2]) == []
