@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from edgeorch.api import paths, statuses
 from edgeorch.core import rbac, roles
 from edgeorch.lib import json
-from edgeorch.model import access, errors, kinds, views
+from edgeorch.model import access, errors, kinds, selectors, views
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -198,12 +198,15 @@ def _as(asked: rbac.Asked, verb: str) -> rbac.Asked:
 
 
 def _selected(selector: str) -> str:
-    """The name that `metadata.name=NAME` in a field selector leaves."""
-    for term in selector.split(","):
-        field, equals, value = term.partition("=")
-        if equals and field.strip() == "metadata.name":
-            return value.removeprefix("=").strip()
-    return ""
+    """The one name that a field selector leaves. Read as the list itself reads it: what is not
+    understood, and so refused later, leaves none."""
+    if not selector:
+        return ""
+    try:
+        terms = selectors.parse_fields(selector)
+    except errors.StatusError:
+        return ""
+    return next((value for name, equal, value in terms if equal and name == "metadata.name"), "")
 
 
 def _shown(rule: rbac.Rule) -> str:

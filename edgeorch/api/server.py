@@ -291,10 +291,24 @@ class Server:
             self._audit.tell(call, 101)
 
     async def _write(self, call: Call) -> web.StreamResponse:
-        task = asyncio.create_task(self._routes.dispatch(call, local=False))
+        task = asyncio.create_task(self._change(call))
         self._writing.add(task)
         task.add_done_callback(self._written)
         return await asyncio.shield(task)
+
+    async def _change(self, call: Call) -> web.StreamResponse:
+        """The log hears of it also when the client has gone."""
+        code = 500
+        try:
+            response = await self._routes.dispatch(call, local=False)
+            code = response.status
+        except errors.StatusError as error:
+            code = error.code
+            raise
+        finally:
+            call.told = True
+            self._audit.tell(call, code)
+        return response
 
     def _written(self, task: asyncio.Task[web.StreamResponse]) -> None:
         self._writing.discard(task)

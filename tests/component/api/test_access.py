@@ -182,6 +182,10 @@ async def test_one_name_may_be_listed_and_watched(device: Device) -> None:
         (f"{maps}?fieldSelector=metadata.name%3D%3Down", 200),
         (f"{maps}?fieldSelector=metadata.name!=own", 403),
         (f"{maps}?fieldSelector=metadata.name=other", 403),
+        # An escaped comma is no comma: this selects all whose namespace is another.
+        (f"{maps}?fieldSelector=metadata.namespace!=a%5C%2Cmetadata.name%3Down", 403),
+        (f"{maps}?fieldSelector=metadata.name=own,metadata.namespace=default", 200),
+        (f"{maps}?fieldSelector=metadata.name=own,,%5C", 403),
         (maps, 403),
         (f"{maps}/own", 404),
         (f"{maps}/other", 403),

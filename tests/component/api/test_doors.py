@@ -154,7 +154,9 @@ async def test_a_log_reader_may_refuse(device: Device) -> None:
     assert device.logs.ended == 1
 
 
-async def test_a_write_survives_its_client(device: Device) -> None:
+async def test_a_write_survives_its_client(
+    device: Device, caplog: pytest.LogCaptureFixture
+) -> None:
     # The client goes while the write waits for the medium.
     blocked = asyncio.Event()
     written = asyncio.Event()
@@ -171,8 +173,12 @@ async def test_a_write_survives_its_client(device: Device) -> None:
         await blocked.wait()
         await tasks.cancel_and_wait(request)
         written.set()
-        while device.store.find("configmaps", "default", "a") is None:
-            await asyncio.sleep(0.01)
+        with caplog.at_level(logging.INFO, "edgeorch.audit"):
+            while not any(
+                ' name="a" ' in text and " code=201 " in text for text in caplog.messages
+            ):
+                await asyncio.sleep(0.01)
+    assert device.store.find("configmaps", "default", "a")
 
 
 async def test_too_many_requests_at_once_are_asked_to_come_back(tmp_path: pathlib.Path) -> None:
