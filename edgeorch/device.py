@@ -176,6 +176,7 @@ class Device:
             withdrawal=self._proxy,
             tokens=self._service_tokens,
             board=self._board,
+            give_way=self._db.give_way,
         )
 
     def _agent_settings(self) -> agent_settings.Settings:

@@ -79,10 +79,22 @@ class Agent:
         withdrawal: ports.Withdrawal | None = None,
         tokens: ports.Tokens | None = None,
         board: conditions.Board | None = None,
+        give_way: Callable[[], None] = lambda: None,
     ) -> None:
+        """`give_way` is called when the disk has no room for a container that is to run."""
         self._board = board = board or conditions.Board()
         given = assembly.Given(
-            objects, events, containerd, network, puller, clock, settings, withdrawal, tokens, board
+            objects,
+            events,
+            containerd,
+            network,
+            puller,
+            clock,
+            settings,
+            withdrawal,
+            tokens,
+            board,
+            give_way,
         )
         runtime = assembly.Runtime(given)
         tell = self.tell = given.tell_of_node()

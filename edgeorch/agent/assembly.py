@@ -72,6 +72,7 @@ class Given:
     withdrawal: ports.Withdrawal | None = None
     tokens: ports.Tokens | None = None
     board: conditions.Board = field(default_factory=conditions.Board)
+    give_way: Callable[[], None] = lambda: None
 
     def voice(self) -> recorder.Recorder:
         return self.events.recorder("kubelet", on_node=True)
@@ -155,6 +156,7 @@ def workshop(
         voice=voice.Voice(given.voice()),
         clock=given.clock,
         settings=settings,
+        give_way=given.give_way,
     )
 
 

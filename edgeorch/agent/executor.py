@@ -27,7 +27,7 @@ from edgeorch.model.runtime_classes import RuntimeClass
 from edgeorch.runtime import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from edgeorch.agent import checks, creation, images, ports, sandboxes, volumes
     from edgeorch.agent.memory import Memory
@@ -68,6 +68,8 @@ class Workshop:
     voice: Voice
     clock: clocks.Clock
     settings: Settings
+    give_way: Callable[[], None] = lambda: None
+    """Called when the disk had no room for a container that is to run."""
 
 
 class Executor:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_NO_ROOM = "no space left on device"
 SHOWN = 1.0
 """Seconds that a failed start shows as itself before the restart policy goes on with it."""
 RETRY = backoff.Policy(initial=0.5, factor=2.0, cap=60.0)
@@ -50,6 +51,11 @@ def judge(action: Action, error: Exception, before: Failure | None, now: float) 
     count = before.count + 1 if before else 1
     retry_at = now + RETRY.delay(count - 1)
     return Failure(_reason(action, error), _text(error), retry_at, count)
+
+
+def lacks_room(action: Action, error: Exception) -> bool:
+    """Whether a container does not run for a little room; an image may want any amount."""
+    return not isinstance(action, actions.EnsureImage) and _NO_ROOM in _text(error).lower()
 
 
 def tell(action: Action, error: Exception, pod: views.Pod, voice: Voice, *, news: bool) -> None:

@@ -250,6 +250,8 @@ class PodWorker:
         failure = failures.judge(action, error, before, self._shop.clock.monotonic())
         if failure is not None:
             self._memory.failures[action.topic] = failure
+        if failures.lacks_room(action, error):
+            self._shop.give_way()
         news = before is None or failure is None or before.message != failure.message
         failures.tell(action, error, self.pod, self._shop.voice, news=news)
 

@@ -76,6 +76,8 @@ class Database:
         self._path = path
         self._spare = spare
         self._on_spare = False
+        self._wanted = False
+        """Others need the reserve."""
         self._owed: dict[str, int] = {}
         """Numbers that were set meanwhile."""
         self._reserve = reserve.Reserve(path.parent / "reserve", reserved)
@@ -175,6 +177,11 @@ class Database:
             told = f"cannot {verb} {self._path}: {trouble.told}"
             raise StorageError(told, full=trouble.full, medium=trouble.known) from error
 
+    def give_way(self) -> None:
+        """Somebody else needs a little room, lest what ran before ends."""
+        self._wanted = True
+        self._wake.set()
+
     def no_room(self) -> str | None:
         """Why nothing new is taken in: what little room there is is for making more."""
         if not self._reserve.is_short():
@@ -267,6 +274,9 @@ class Database:
             except TimeoutError:
                 await self._try_again()
             else:
+                if self._wanted:
+                    self._wanted = False
+                    await asyncio.to_thread(self._reserve.give_up)
                 await self.flush()
 
     def _patience(self) -> float | None:

@@ -90,7 +90,7 @@ class Reserve:
         shutil.rmtree(self._folder, ignore_errors=True)
         self.held = False
         if given:
-            log.warning("The disk is full: %s has been given up for the store", self._folder)
+            log.warning("The disk is full: %s has been given up", self._folder)
         return given
 
 

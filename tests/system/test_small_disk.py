@@ -127,8 +127,9 @@ def test_on_a_full_disk_everything_goes_on_that_is_there(
     small: labs.Lab, medium: media.Medium, steady: None
 ) -> None:
     small.kubectl("create", "configmap", "held", "--from-literal=a=b")
-    small.apply(manifests.deployment("web"))
+    small.apply(manifests.listed(manifests.deployment("web"), pod("again")))
     small.rollout("deployment/web")
+    small.wait("pod/again", "condition=Ready")
     filler = medium.fill()
     goes_on(small)
     refused(small, "InsufficientStorage", "is full", "edgeorch image prune")
@@ -143,9 +144,17 @@ def test_on_a_full_disk_everything_goes_on_that_is_there(
     goes_on(small)
     refused(small, "InsufficientStorage", "is full")
 
+    # What ends is started again, on the room that is kept for such a day.
+    small.kubectl("exec", "again", "--", "kill", "1")
+    restarted = "jsonpath={.status.containerStatuses[0].restartCount}=1"
+    small.wait("pod/again", restarted)
+    small.wait("pod/again", "condition=Ready")
+    assert not (small.device.data / "edgeorch/reserve").exists()
+
     filler.unlink()
     small.kubectl("create", "configmap", "new", "--from-literal=a=b")
     small.kubectl("delete", "configmap", "new")
+    small.kubectl("delete", "pod/again")
     assert "Traceback" not in small.log()
     goes_on(small)
 
@@ -221,14 +230,22 @@ def test_for_want_of_memory_pods_go_in_order(small: labs.Lab, steady: None, tmp_
         manifests.listed(
             pod("modest", requests={"memory": "64Mi"}),
             pod("hungry", "a=$(head -c 30000000 /dev/zero | tr '\\0' x); "),
+            {
+                "apiVersion": "scheduling.k8s.io/v1",
+                "kind": "PriorityClass",
+                "metadata": {"name": "liked"},
+                "value": 1000,
+            },
         )
     )
-    for name in ("modest", "hungry"):
+    more = "a=$(head -c 60000000 /dev/zero | tr '\\0' x); "
+    small.apply(pod("liked", more, priorityClassName="liked"))
+    for name in ("modest", "hungry", "liked"):
         small.wait(f"pod/{name}", "condition=Ready")
     with thresholds(small, tmp_path / "m.json", memory_available="99.9%"):
-        for name in ("modest", "hungry"):
+        for name in ("modest", "hungry", "liked"):
             small.wait(f"pod/{name}", "jsonpath={.status.phase}=Failed")
-        assert evicted(small)[before:] == ["hungry", "modest"]
+        assert evicted(small)[before:] == ["hungry", "liked", "modest"]
         told = small.get("pod", "hungry")["status"]["message"]
         assert told.startswith("The node was low on resource: memory. Threshold quantity: ")
         assert told.endswith(", request is 0, has larger consumption of memory. ")
