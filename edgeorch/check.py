@@ -7,6 +7,7 @@ cannot run; a warning is something that works less well. Nothing is changed on t
 
 from __future__ import annotations
 
+import http.client
 import ipaddress
 import os
 import pathlib
@@ -25,6 +26,7 @@ from edgeorch.core import hardware as judging
 from edgeorch.core import ipam, packet_filters
 from edgeorch.dns import server
 from edgeorch.lib import cgroupfs, json
+from edgeorch.lib import clock as clocks
 from edgeorch.net import clashes
 
 OK, WARNING, FAILURE = "ok", "warning", "failure"
@@ -48,7 +50,8 @@ Check = Callable[[configuration.Config], Finding]
 
 
 def run(config: configuration.Config) -> list[Finding]:
-    return [*(check(config) for check in CHECKS), *_hardware(config)]
+    told = _conditions(config)
+    return [*(check(config) for check in CHECKS), *(_hardware(config) if told is None else told)]
 
 
 def mend(findings: list[Finding]) -> list[str]:
@@ -212,13 +215,55 @@ def _cgroups(_: configuration.Config) -> Finding:
     )  # fmt: skip
 
 
+class _Local(http.client.HTTPConnection):
+    """To the API's socket, which is for root only."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        super().__init__("localhost", timeout=10)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def _conditions(config: configuration.Config) -> list[Finding] | None:
+    """What is the matter by the account of the device that runs here; None where none answers."""
+    client = _Local(config.api_socket)
+    try:
+        client.request("GET", f"/api/v1/nodes/{config.node_name}")
+        node = json.decode(client.getresponse().read())
+    except (OSError, http.client.HTTPException, ValueError):
+        return None
+    finally:
+        client.close()
+    told = (node.get("status") or {}).get("conditions") or []
+    found = [
+        Finding(each["type"], WARNING, each["message"])
+        for each in told
+        if (each["status"] == "True") is not (each["type"] == "Ready")
+    ]
+    return found or [Finding("device", OK, f"it runs, and none of {len(told)} conditions is wrong")]
+
+
 def _hardware(config: configuration.Config) -> list[Finding]:
-    """What the running device shows as conditions of its node."""
+    """What a running device would show as conditions of its node."""
     written = pathlib.Path(config.data_dir), pathlib.Path(config.log_dir)
     found = judging.judge(hardware.read(written))
     return [
         Finding(each.type, WARNING if each.wrong else OK, each.message, each.fix) for each in found
     ]
+
+
+def _clock(_: configuration.Config) -> Finding:
+    now = clocks.rfc3339(clocks.wall())
+    if clocks.wall() < clocks.RELEASED:
+        fix = "have it reach a time server (timedatectl), or set it (date -s)"
+        return Finding("clock", WARNING, f"{now} has been", fix)
+    if clocks.is_synchronized():
+        return Finding("clock", OK, f"{now}, from a time server")
+    return Finding("clock", OK, f"{now}; no time server is followed")
 
 
 def _disk(config: configuration.Config) -> Finding:
@@ -371,6 +416,6 @@ def _forwarding(config: configuration.Config) -> Finding:
 
 CHECKS: tuple[Check, ...] = (
     _root, _python, _kernel, _cgroups, _overlay, _bridge, _nft, _containerd, _runc, _openssl,
-    _sqlite, _disk, _ports, _ranges, _dns,
+    _sqlite, _disk, _clock, _ports, _ranges, _dns,
     _seccomp, _forwarding,
 )  # fmt: skip

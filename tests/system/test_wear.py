@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from scripts.lablib import lifecycle
+
 from . import lab as labs
 
 
@@ -36,6 +38,9 @@ def test_above_the_budget_what_is_wanted_is_as_durable_as_ever(
         lambda: device.items("events", "--field-selector", "reason=WritesTooMuch"), "its event"
     )
     assert "FlashBudgetExceeded" in device.kubectl("describe", "node")
+
+    look = (str(lifecycle.PYTHON), "-m", "edgeorch", "check", "--config", str(device.device.config))
+    assert "[warn] FlashBudgetExceeded: " in device.run(*look, check=False).stdout
 
     device.kubectl("create", "configmap", "wanted", "--from-literal=a=b")
     before = _figure(device, "edgeorch_flash_written_day_bytes")
