@@ -3,6 +3,8 @@ they print against Kubernetes, in columns and wording. The generations ask at th
 
 from __future__ import annotations
 
+import json
+import pathlib
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,12 +13,14 @@ from typing import TypeVar
 
 import pytest
 
+from . import clients, manifests
 from . import lab as labs
-from . import manifests
 
 NAMESPACE = "commands"
 N = ("-n", NAMESPACE)
 VERSIONS = labs.kubectl_generations()
+TURNS = labs.rounds(3, len(VERSIONS))
+"""How many of them say each command; all where EDGEORCH_SOAK=1 asks for it."""
 T = TypeVar("T")
 
 JOB = {
@@ -60,7 +64,6 @@ class Case:
     words: str
     prints: tuple[str, ...]
     since: int = 0
-    until: int = 99
 
 
 AGE = r"\d+[smh]\S*"
@@ -100,7 +103,7 @@ READS = [
     Case("version", (r"Server Version: .*1\.37|GitVersion:\"v1\.37",)),
     Case("api-versions", (r"(?m)^apps/v1$", r"(?m)^batch/v1$", r"(?m)^v1$")),
     Case("api-resources", (r"deployments +deploy +apps/v1 +true +Deployment",)),
-    Case("api-resources --namespaced=false -o name", (r"^namespaces\n", r"\nnodes\n")),
+    Case("api-resources --namespaced=false -o name", (r"(?m)^namespaces$", r"(?m)^nodes$")),
     Case("explain deployment.spec.strategy", (r"VERSION: +(apps/)?v1", r"rollingUpdate\s*<\S*>")),
     Case("explain pod --recursive", (r"terminationGracePeriodSeconds\s*<integer>",)),
     Case("auth can-i create pods", (r"^yes\n$",)),
@@ -114,6 +117,24 @@ READS = [
     Case("get --raw /healthz", (r"^ok$",)),
     Case("get deploy web --subresource=scale -o jsonpath={.spec.replicas}", (r"^2$",), 24),
     Case("cluster-info dump -n commands", (r'"kind": "(Node|Pod)List"', r"==== START logs for")),
+    Case("get cs", (r"NAME +STATUS +MESSAGE +ERROR", r"containerd +Healthy +ok")),
+    Case("get crd -o name", (r"^$",)),
+    Case("get pods -A --chunk-size=1 -o name", (r"pod/box\n", r"pod/done-")),
+    Case("get pod/box svc/web cm/none --ignore-not-found -o name", (r"^pod/box\nservice/web\n$",)),
+    Case("label pod box --list", (r"^$",)),
+    Case("apply view-last-applied deploy/web", (r"apiVersion: apps/v1\nkind: Deployment\n",)),
+    Case("api-resources --verbs=create -o wide", (r"tokenreviews .* TokenReview +\[?create",)),
+    Case("rollout history deploy/web --revision=1", (r"deployment.apps/web with revision #1",)),
+    Case("top pod box --sum", (r"box +\d+m +\d+Mi", r"\n +\d+m +\d+Mi"), 25),
+    Case("explain cronjobs --api-version=batch/v1", (r"VERSION: +(batch/)?v1",)),
+    Case("explain job.spec --output=plaintext-openapiv2", (r"backoffLimit\s*<integer>",), 27),
+    Case("scale deploy web --replicas=5 --dry-run=server", (r"scaled \(server dry run\)",), 27),
+    Case("delete pod box --dry-run=server", (r'pod "box" deleted .*\(server dry run\)',)),
+    Case("cordon NODE --dry-run=server", (r"node/\S+ cordoned \(server dry run\)",)),
+    Case("drain NODE --dry-run=server --force", (r"drained \(server dry run\)",)),
+    Case("auth can-i --list --as=nobody", (r"selfsubjectaccessreviews.authorization.k8s.io",)),
+    Case("wait --for=create pod/box", (r"^pod/box condition met\n$",), 31),
+    Case("wait --for=delete pod/none", (r"^$",), 24),
     Case("create deployment x --image=i --dry-run=client -o yaml", (r"image: i\n",)),
     Case("create cm x --from-literal=a=b --dry-run=server", (r"configmap/x created \(server dry",)),
     Case("run x --image=i --dry-run=server -o name", (r"^pod/x\n$",)),
@@ -129,6 +150,9 @@ REFUSED = [
     ("scale deploy web --replicas=1 --current-replicas=7", "Expected replicas to be 7, was 2"),
     ("delete pod none", 'pods "none" not found'),
     ("rollout undo deploy/web --to-revision=9", "unable to find specified revision 9"),
+    ("delete pc system-node-critical", "this is a system priority class and cannot be deleted"),
+    ("get csr", 'the server doesn\'t have a resource type "csr"'),
+    ("certificate approve x", "the server doesn't have a resource type"),
     ("create quota q --hard=pods=-1", "must be greater than or equal to 0"),
     ("label pod box a=b=c", "invalid label spec: a=b=c"),
 ]
@@ -146,16 +170,24 @@ class Crowd:
         under_way = {version: self._pool.submit(does, version) for version in VERSIONS}
         return {version: future.result() for version, future in under_way.items()}
 
-    def say(self, words: str, since: int = 0, until: int = 99) -> dict[str, labs.Result]:
-        """What each version that knows the command made of it."""
-        found = self.each(
-            lambda version: (
-                self._lab.try_kubectl(*N, *words.split(), version=version)
-                if since <= minor(version) <= until
-                else None
-            )
-        )
+    def say(self, words: str, turn: int, since: int = 0) -> dict[str, labs.Result]:
+        """What the oldest and the newest that know the command made of it, and one between."""
+        known = [version for version in VERSIONS if since <= minor(version)]
+        between = known[1:-1]
+        chosen = between if len(VERSIONS) == TURNS else between[turn % len(between or known) :][:1]
+        asked = {known[0], known[-1], *chosen}
+
+        def does(version: str) -> labs.Result | None:
+            if version not in asked:
+                return None
+            return self._lab.try_kubectl(*N, *_named(words, self._lab), version=version)
+
+        found = self.each(does)
         return {version: result for version, result in found.items() if result is not None}
+
+
+def _named(words: str, lab: labs.Lab) -> list[str]:
+    return [lab.name if word == "NODE" else word for word in words.split()]
 
 
 @pytest.fixture(scope="module")
@@ -174,19 +206,26 @@ def namespaces(lab: labs.Lab) -> Iterator[dict[str, str]]:
     lab.kubectl("delete", "namespace", *made.values(), "--timeout=60s", seconds=70)
 
 
-@pytest.mark.parametrize("case", READS, ids=lambda case: case.words)
-def test_reading(crowd: Crowd, case: Case) -> None:
-    for version, result in crowd.say(case.words, case.since, case.until).items():
+@pytest.mark.parametrize(("turn", "case"), [*enumerate(READS)], ids=lambda each: _called(each))
+def test_reading(crowd: Crowd, turn: int, case: Case) -> None:
+    for version, result in crowd.say(case.words, turn, case.since).items():
         missing = [each for each in case.prints if not re.search(each, result.stdout)]
         told = (version, result.stdout[:600], result.stderr[:600])
         assert (result.returncode, missing) == (0, []), told
 
 
-@pytest.mark.parametrize(("words", "told"), REFUSED, ids=lambda each: each)
-def test_refusals(crowd: Crowd, words: str, told: str) -> None:
-    for version, result in crowd.say(words).items():
+@pytest.mark.parametrize(("turn", "case"), [*enumerate(REFUSED)], ids=lambda each: _called(each))
+def test_refusals(crowd: Crowd, turn: int, case: tuple[str, str]) -> None:
+    words, told = case
+    for version, result in crowd.say(words, turn).items():
         assert result.returncode != 0, (version, result.stdout[:600])
         assert told in result.stderr, version
+
+
+def _called(each: object) -> str:
+    if isinstance(each, Case):
+        return each.words
+    return str(each[0] if isinstance(each, tuple) else each)
 
 
 # What changes something, in an order in which each finds what it needs.
@@ -234,16 +273,26 @@ STEPS = [
     ("create service nodeport np --tcp=80", r"service/np created"),
     ("create service externalname en --external-name=a.example", r"service/en created"),
     ("create serviceaccount a", r"serviceaccount/a created"),
+    ("set subject rolebinding rb --serviceaccount=x:a", r"rolebinding\S*/rb subjects updated"),
+    ("create ingress i --rule=host.example/*=d:80", r"ingress.networking.k8s.io/i created"),
+    ("delete ingress i", r'ingress.networking.k8s.io "i" deleted'),
     ("delete deploy,svc,cronjob,job,secret,role,rolebinding,quota,sa --all", r'"d" deleted'),
 ]  # fmt: skip
 
 
+@pytest.mark.timeout(240)
 def test_changing(lab: labs.Lab, namespaces: dict[str, str], crowd: Crowd) -> None:
-    def walk(version: str) -> None:
-        for words, told in STEPS:
+    """One after the other goes on with what the one before has made."""
+
+    def walk(first: str) -> None:
+        start = VERSIONS.index(first)
+        if start >= TURNS:
+            return
+        for number, (words, told) in enumerate(STEPS):
+            version = VERSIONS[(start + number) % len(VERSIONS)]
             if "--from=cronjob" in words and minor(version) < 27:
-                continue  # 1.20 does not know batch/v1 CronJobs, which every server now prefers
-            n = ("-n", namespaces[version])
+                version = VERSIONS[-1]  # 1.20 knows no batch/v1 CronJobs, which servers prefer
+            n = ("-n", namespaces[first])
             result = lab.try_kubectl(*n, *words.split(), version=version)
             assert result.returncode == 0, (version, words, result.stdout, result.stderr)
             assert re.search(told, result.stdout), (version, words, result.stdout, result.stderr)
@@ -295,3 +344,125 @@ def _applied_and_pruned(lab: labs.Lab, n: tuple[str, str], version: str) -> None
     told = lab.try_kubectl("diff", "-f", "-", *n, stdin=config("a", "6"), version=version)
     assert (told.returncode, '+  x: "6"' in told.stdout) == (1, True)
     assert kubectl("delete cm -l set=s") == 'configmap "a" deleted\n' or minor(version) > 30
+
+
+KUSTOMIZATION = """\
+namePrefix: pre-
+commonLabels: {from: kustomize}
+configMapGenerator:
+- name: made
+  literals: [a=b]
+"""
+
+
+def test_kustomize(
+    lab: labs.Lab, namespaces: dict[str, str], crowd: Crowd, tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "kustomization.yaml").write_text(KUSTOMIZATION)
+
+    def walk(version: str) -> None:
+        def kubectl(*words: str) -> str:
+            return lab.kubectl(*words, "-n", namespaces[version], version=version)
+
+        assert "name: pre-made-" in kubectl("kustomize", str(tmp_path))
+        assert re.match(r"configmap/pre-made-\w+ created\n$", kubectl("apply", "-k", str(tmp_path)))
+        assert len(kubectl("get", "cm", "-l", "from=kustomize", "-o", "name").splitlines()) == 1
+        assert "deleted" in kubectl("delete", "-k", str(tmp_path))
+
+    crowd.each(walk)
+
+
+def _config(name: str) -> labs.Object:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}}
+
+
+def test_apply_sets(
+    lab: labs.Lab, namespaces: dict[str, str], crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(lab.env, "KUBECTL_APPLYSET", "true")
+    secret = {**_config("s"), "kind": "Secret"}
+
+    def walk(version: str) -> None:
+        if minor(version) < 27:
+            return
+
+        def apply(*objects: labs.Object) -> list[str]:
+            told = lab.kubectl(
+                "apply", "-f", "-", "--prune", "--applyset=configmap/set",
+                "-n", namespaces[version], stdin=manifests.listed(*objects), version=version,
+            )  # fmt: skip
+            return sorted(told.splitlines())
+
+        assert apply(_config("a"), secret) == ["configmap/a created", "secret/s created"]
+        assert apply(_config("a")) == ["configmap/a unchanged", "secret/s pruned"]
+
+    crowd.each(walk)
+
+
+def test_proxy(lab: labs.Lab, crowd: Crowd) -> None:
+    def walk(version: str) -> None:
+        with lab.background("proxy", "--port=0", version=version) as proxy:
+            port = int(proxy.until("Starting to serve on").rpartition(":")[2])
+            url = f"/api/v1/nodes/{lab.name}"
+            netns = lab.device.netns
+            answer = clients.in_netns(netns, lambda: clients.fetch("127.0.0.1", port, url))
+        assert answer.json["kind"] == "Node"
+
+    crowd.each(walk)
+
+
+ACCESS_REVIEW = {
+    "apiVersion": "authorization.k8s.io/v1",
+    "kind": "SubjectAccessReview",
+    "spec": {"user": "nobody", "resourceAttributes": {"verb": "get", "resource": "pods"}},
+}
+TOKEN_REVIEW = {
+    "apiVersion": "authentication.k8s.io/v1",
+    "kind": "TokenReview",
+    "spec": {"token": "none"},
+}
+ROLE = {
+    "apiVersion": "rbac.authorization.k8s.io/v1",
+    "kind": "Role",
+    "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}],
+}
+DEFINITION = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "tests.example.com"},
+    "spec": {
+        "group": "example.com",
+        "names": {"kind": "Test", "plural": "tests"},
+        "scope": "Namespaced",
+        "versions": [{"name": "v1", "served": True, "storage": True}],
+    },
+}
+
+
+def test_tokens_reviews_and_roles(lab: labs.Lab, namespaces: dict[str, str], crowd: Crowd) -> None:
+    def walk(version: str) -> None:
+        n = ("-n", namespaces[version])
+
+        def create(manifest: labs.Object) -> labs.Object:
+            told = lab.kubectl(
+                "create", "-f", "-", "-o", "json", *n, stdin=manifest, version=version
+            )
+            return dict(json.loads(told)["status"])
+
+        assert create(ACCESS_REVIEW)["allowed"] is False
+        assert create(TOKEN_REVIEW)["authenticated"] is False
+        role = {**ROLE, "metadata": {"name": "reconciled", "namespace": namespaces[version]}}
+        told = lab.kubectl("auth", "reconcile", "-f", "-", stdin=role, version=version)
+        assert "reconciled" in told
+        definition = lab.try_kubectl("create", "-f", "-", stdin=DEFINITION, version=version)
+        assert "edgeorch serves no custom resources" in definition.stderr
+        if minor(version) < 24:
+            return
+        token = lab.kubectl("create", "token", "default", *n, version=version).strip()
+        me = lab.try_kubectl(
+            "get", "pods", f"--token={token}", "--certificate-authority=", *n, version=version
+        )
+        account = f"system:serviceaccount:{namespaces[version]}:default"
+        assert f'User "{account}" cannot list resource "pods"' in me.stderr
+
+    crowd.each(walk)
