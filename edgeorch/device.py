@@ -55,7 +55,7 @@ from edgeorch.probes import reach
 from edgeorch.proxy import allocation, dns, services
 from edgeorch.runtime import attach, pulling
 from edgeorch.runtime import client as containerd_client
-from edgeorch.store import recorder
+from edgeorch.store import event_limits, recorder
 
 if TYPE_CHECKING:
     from edgeorch import config as configuration
@@ -349,6 +349,7 @@ class Device:
             self._services.name: self._services.run,
             self._bundles.name: self._bundles.run,
             "holds": self._holds.run,
+            "events": event_limits.EventLimits(self._objects, self._clock).run,
             "dns": self._dns.run,
             "network": self._network.run,
             "service proxy": self._proxy.run,
