@@ -18,7 +18,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import edgeorch
-from edgeorch.agent import agent, registry_puller, soft_limit, streams, summaries, wall_clock
+from edgeorch.agent import (
+    agent,
+    fit_check,
+    registry_puller,
+    soft_limit,
+    streams,
+    summaries,
+    wall_clock,
+)
 from edgeorch.agent import settings as agent_settings
 from edgeorch.agent.volumes import folders as volume_folders
 from edgeorch.api import (
@@ -53,7 +61,7 @@ from edgeorch.model import kinds, schema
 from edgeorch.net import network
 from edgeorch.probes import reach
 from edgeorch.proxy import allocation, dns, services
-from edgeorch.runtime import attach, pulling
+from edgeorch.runtime import attach, images, pulling
 from edgeorch.runtime import client as containerd_client
 from edgeorch.store import event_limits, recorder
 
@@ -129,6 +137,10 @@ class Device:
         self._containerd = containerd_client.Client(
             config.containerd.address, config.containerd.namespace
         )
+        self._puller = registry_puller.configured(
+            config,
+            pulling.PullSinks(self._containerd, snapshotter=config.containerd.snapshotter),
+        )
         self._agent = self._build_agent()
         self._world = world.World(objects, self._events, clock, config.node_name)
         self._holds = holds.Holds(self._world, config.hold_file)
@@ -161,16 +173,12 @@ class Device:
     # --- parts ----------------------------------------------------------------------------------
 
     def _build_agent(self) -> agent.Agent:
-        config = self._config
         return agent.Agent(
             self._objects,
             self._events,
             self._containerd,
             self._network,
-            registry_puller.configured(
-                config,
-                pulling.PullSinks(self._containerd, snapshotter=config.containerd.snapshotter),
-            ),
+            self._puller,
             self._clock,
             self._agent_settings(),
             withdrawal=self._proxy,
@@ -231,11 +239,20 @@ class Device:
         )
 
     def _build_bundles(self) -> bundles.Bundles:
-        updates = self._config.updates
+        config, updates = self._config, self._config.updates
         keys = [pathlib.Path(key) for key in updates.trusted_keys]
         return bundles.Bundles(
             self._world,
             schema.load(),
+            gates=[
+                fit_check.FitCheck(
+                    self._objects,
+                    images.Images(self._containerd, snapshotter=config.containerd.snapshotter),
+                    self._puller,
+                    config.node_name,
+                    (config.api.port, config.health.port),
+                )
+            ],
             hold=self._holds,
             reach=reach.tried,
             verify=functools.partial(signatures.verify, keys=keys) if keys else None,

@@ -8,10 +8,11 @@ mirror of it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import pathlib
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from edgeorch.agent import ports
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from edgeorch.config import Config, RegistryConfig
 
 log = logging.getLogger(__name__)
+
+_Source = pull.Source
 
 
 def configured(config: Config, sinks: pull.Sinks) -> RegistryPuller:
@@ -48,6 +51,26 @@ class RegistryPuller:
         self, ref: str, auths: list[bytes], progress: Callable[[int, int], None]
     ) -> None:
         """Raises ports.PullError."""
+        source = await self._source(ref, auths)
+        with _retold():
+            await self._puller.pull(source, progress)
+
+    async def layers(self, ref: str, auths: list[bytes]) -> Sequence[oci.Descriptor]:
+        """Of an image for this machine, without fetching any. Raises ports.PullError."""
+        source = await self._source(ref, auths)
+        with _retold():
+            return await self._puller.layers(source)
+
+    async def shortage(self, layers: Sequence[oci.Descriptor]) -> str | None:
+        """Why there is no room for those that are not here, None when there is, or when it cannot
+        be known."""
+        try:
+            return await self._puller.shortage("bundle", layers)
+        except (ConnectionError, errors.ContainerdError) as error:
+            log.debug("Cannot tell the room for images: %s", error)
+            return None
+
+    async def _source(self, ref: str, auths: list[bytes]) -> _Source:
         found = image_ref.parse(ref)
         secrets = keyring.Keyring(auths)
         own = keyring.Keyring(await asyncio.to_thread(self._own_credentials))
@@ -58,21 +81,13 @@ class RegistryPuller:
             configured = [host.credential] if host.credential else []
             return list(dict.fromkeys([*given, *configured, *own.find(name)]))
 
-        source = pull.Source(
+        return pull.Source(
             name=str(found),
             path=found.path,
             reference=found.digest or found.tag,
             hosts=hosts.serving(found.domain, self._registries),
             credentials=credentials,
         )
-        try:
-            await self._puller.pull(source, progress)
-        except errors.Unavailable:
-            raise  # says nothing about the registry: the pull goes on when containerd is back
-        except pull.Unreachable as error:
-            raise ports.PullError(str(error), unreachable=True) from error
-        except (pull.PullError, errors.ContainerdError) as error:
-            raise ports.PullError(str(error)) from error
 
     def _own_credentials(self) -> list[bytes]:
         if self._docker_config is None:
@@ -84,3 +99,16 @@ class RegistryPuller:
         except OSError as error:
             log.warning("Cannot read %s: %s", self._docker_config, error)
             return []
+
+
+@contextlib.contextmanager
+def _retold() -> Iterator[None]:
+    """Raises ports.PullError."""
+    try:
+        yield
+    except errors.Unavailable:
+        raise  # says nothing about the registry: the pull goes on when containerd is back
+    except pull.Unreachable as error:
+        raise ports.PullError(str(error), unreachable=True) from error
+    except (pull.PullError, errors.ContainerdError) as error:
+        raise ports.PullError(str(error)) from error

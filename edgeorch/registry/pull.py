@@ -122,6 +122,25 @@ class Puller:
 
     async def pull(self, source: Source, progress: Progress = lambda _have, _all: None) -> None:
         """Raises PullError."""
+        async with self._transfer(source) as transfer:
+            await transfer.run(progress)
+
+    async def layers(self, source: Source) -> Sequence[oci.Descriptor]:
+        """What would be fetched for this machine; only manifests are. Raises PullError."""
+        async with self._transfer(source) as transfer:
+            return (await transfer.described()).layers
+
+    async def shortage(self, name: str, layers: Sequence[oci.Descriptor]) -> str | None:
+        """Why there is no room for those layers that are not here, None when there is.
+
+        Raises ConnectionError.
+        """
+        async with self._sinks.hold(name) as sink:
+            return await sink.shortage(layers)
+
+    @asynccontextmanager
+    async def _transfer(self, source: Source) -> AsyncIterator[_Transfer]:
+        """Raises PullError."""
         connections = [
             connection.Connection(
                 host, source.path, source.credentials(host), self._limits.stall_timeout
@@ -133,10 +152,9 @@ class Puller:
                 self._sinks.hold(source.name) as sink,
                 client.Client(connections) as registry,
             ):
-                transfer = _Transfer(
+                yield _Transfer(
                     sink, self._host, registry, source, self._limits, self._pace, self._coming
                 )
-                await transfer.run(progress)
         except (errors.RegistryError, oci.ManifestError, ConnectionError) as error:
             kind = Unreachable if isinstance(error, errors.Unreachable) else PullError
             raise kind(f'failed to pull and unpack image "{source.name}": {error}') from error
@@ -187,7 +205,7 @@ class _Transfer:
 
     async def run(self, progress: Progress) -> None:
         target, manifest = await self._resolve()
-        described = oci.manifest(await self._sink.read(manifest.digest))
+        described = await self._described(manifest)
         blobs = {blob.digest: blob for blob in (described.config, *described.layers)}
         for digest in blobs:
             if _DIGEST.fullmatch(digest) is None:
@@ -201,6 +219,13 @@ class _Transfer:
         await self._fetch(described.config)
         await self._fetch_layers(manifest, described.layers)
         await self._sink.finish(self._source.name, target, manifest)
+
+    async def described(self) -> oci.Manifest:
+        _, manifest = await self._resolve()
+        return await self._described(manifest)
+
+    async def _described(self, manifest: oci.Descriptor) -> oci.Manifest:
+        return oci.manifest(await self._sink.read(manifest.digest))
 
     # --- what to fetch --------------------------------------------------------------------------
 

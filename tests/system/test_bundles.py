@@ -285,3 +285,28 @@ def test_the_node_or_a_file_holds_updates(new_lab: Callable[..., labs.Lab], tmp_
         locked.stdin.close()
     fleet.until("Ready")
     assert fleet.names("configmaps") == {"four"}
+
+
+def test_what_does_not_fit_is_refused_with_every_reason(fleet: Fleet) -> None:
+    lab = fleet.lab
+    big = fleet.web()
+    pod = big["spec"]["template"]["spec"]
+    pod["containers"][0] |= {
+        "resources": {"requests": {"memory": "10Ti"}},
+        "ports": [{"containerPort": 80, "hostPort": 6443}],
+    }
+    pod["nodeSelector"] = {"kubernetes.io/arch": "mips"}
+    for query in ("", "dryRun=All"):
+        refused = fleet.push(fleet.config("one"), big, query=query)
+        assert (refused.status, refused.json["reason"]) == (422, "Invalid")
+        told = [cause["message"] for cause in refused.json["details"]["causes"]]
+        assert len(told) == 3
+        assert "kubernetes.io/arch=mips" in told[0]
+        assert "hostPort 6443 is the device's own" in told[1]
+        assert "the bundle requests" in told[2]
+    assert fleet.names("configmaps") == set()
+    # Where a registry cannot be asked, that is told and stands in nobody's way.
+    unknown = fleet.push(fleet.web(image="registry.invalid/none:1"), query="dryRun=All")
+    assert unknown.status == 200
+    assert any("registry.invalid/none:1 is not known" in each for each in unknown.json["warnings"])
+    assert lab.api("GET", f"/apis/edgeorch.io/v1/bundles/{fleet.name}").status == 404
