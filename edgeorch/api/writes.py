@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from edgeorch.store.objects import Objects
     from edgeorch.store.stored import Stored
 
+_VERSION_ON_CREATE = "resourceVersion should not be set on objects to be created"
+
 
 class Writes:
     def __init__(
@@ -50,6 +52,8 @@ class Writes:
         obj, duplicates = await bodies.decode(call, self._table, target.kind.kind)
         obj = bodies.conform(call, self._table, target.kind, obj, duplicates, asked.validation)
         bodies.check_place(target.namespace, "", obj)
+        if obj["metadata"].get("resourceVersion"):
+            raise errors.bad_request(_VERSION_ON_CREATE)
         bodies.tell_ignored(call, target.kind, obj)
         obj = self._books.created(call, target.kind, obj)
         self._authorizer.check_grant(call, target.kind, obj, None)

@@ -466,3 +466,31 @@ def test_tokens_reviews_and_roles(lab: labs.Lab, namespaces: dict[str, str], cro
         assert f'User "{account}" cannot list resource "pods"' in me.stderr
 
     crowd.each(walk)
+
+
+ONE_OF_EACH = pathlib.Path(__file__).with_name("every_kind.yaml")
+KINDS = (
+    "sts,ds,rc,cj,secret,sa,svc,ing,netpol,role,rolebinding,pdb,quota,limits,hpa,pvc,podtemplates,"
+    "leases,controllerrevisions,endpoints"
+)
+AT_LARGE = (
+    "no,ns,pc,sc,pv,clusterroles,clusterrolebindings,runtimeclasses,ingressclasses,csidrivers"
+)
+
+
+def test_describing_every_kind(lab: labs.Lab, namespace: str, crowd: Crowd) -> None:
+    lab.kubectl("apply", "-f", str(ONE_OF_EACH), "-n", namespace)
+    made = set(re.findall(r"metadata: {name: ([\w-]+)", ONE_OF_EACH.read_text()))
+
+    def walk(version: str) -> None:
+        # 1.20 asks for EndpointSlices of a version that Kubernetes has long stopped serving.
+        kinds = KINDS if minor(version) < 21 else f"{KINDS},endpointslices"
+        told = lab.kubectl("describe", kinds, "-n", namespace, version=version)
+        shown = set(re.findall(r"(?m)^Name: +(\S+)$", told))
+        assert made - shown <= {"x-eps"} if minor(version) < 21 else made <= shown
+        told = lab.kubectl("describe", AT_LARGE, version=version)
+        assert {lab.name, "default", "system-node-critical", "local-path", "cluster-admin"} <= set(
+            re.findall(r"(?m)^Name: +(\S+)$", told)
+        )
+
+    crowd.each(walk)

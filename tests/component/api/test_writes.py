@@ -302,3 +302,11 @@ async def test_a_namespace_is_finalized(device: Device) -> None:
 async def test_what_is_not_there_is_told(device: Device, method: str, path: str, code: int) -> None:
     status, body = await device.call(method, path)
     assert (status, body["kind"]) == (code, "Status")
+
+
+async def test_what_is_to_be_created_has_no_version_yet(device: Device) -> None:
+    obj = config_map("m")
+    obj["metadata"]["resourceVersion"] = "5"
+    status, told = await device.call("POST", MAPS, obj)
+    assert (status, told["reason"]) == (400, "BadRequest")
+    assert told["message"] == "resourceVersion should not be set on objects to be created"
