@@ -7,6 +7,7 @@ cannot run; a warning is something that works less well. Nothing is changed on t
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import ipaddress
 import os
@@ -28,6 +29,7 @@ from edgeorch.dns import server
 from edgeorch.lib import cgroupfs, json
 from edgeorch.lib import clock as clocks
 from edgeorch.net import clashes
+from edgeorch.store import medium
 
 OK, WARNING, FAILURE = "ok", "warning", "failure"
 
@@ -284,14 +286,18 @@ def _sqlite(config: configuration.Config) -> Finding:
     path = pathlib.Path(config.data_dir)
     while not path.exists():
         path = path.parent
-    if not os.access(path, os.W_OK):
+    if os.geteuid() != 0 and not os.access(path, os.W_OK):
         return Finding("data directory", WARNING, f"{path} is not writable for this user")
-    with tempfile.TemporaryDirectory(dir=path) as folder:
-        connection = sqlite3.connect(f"{folder}/probe.db")
-        try:
+    try:
+        with (
+            tempfile.TemporaryDirectory(dir=path) as folder,
+            contextlib.closing(sqlite3.connect(f"{folder}/probe.db")) as connection,
+        ):
             (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
-        finally:
-            connection.close()
+    except (OSError, sqlite3.Error) as error:
+        found = medium.diagnose(path)
+        told, _, fix = found.told.partition(": ") if found is not None else (str(error), "", "")
+        return Finding("data directory", FAILURE, told, fix)
     if mode == "wal":
         return Finding("data directory", OK, f"{path} takes a WAL database")
     fix = "put data_dir on a local file system"

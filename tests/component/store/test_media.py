@@ -8,10 +8,11 @@ import os
 import pathlib
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from edgeorch import check, config
 from edgeorch.model import errors
 from edgeorch.store import database, objects
 from tests import media
@@ -201,3 +202,23 @@ async def test_a_start_where_nothing_can_be_read_says_why(
     medium.break_down()
     with pytest.raises(database.StorageError, match="fails \\(Input/output error\\)"):
         await database.Database(store_on(medium), spare=tmp_path / "spare").open()
+
+
+@pytest.mark.parametrize(
+    ("fail", "text", "fix"),
+    [
+        (lambda medium: medium.fill(), "is full", "remove images"),
+        (lambda medium: medium.mount("ro"), "is read-only", "mount it writable again"),
+        (lambda medium: medium.break_down(), "Input/output error", "reboot"),
+    ],
+    ids=["full", "read-only", "broken"],
+)
+def test_check_says_what_is_the_matter_with_the_medium(
+    medium: media.Medium, fail: Callable[[media.Medium], object], text: str, fix: str
+) -> None:
+    chosen = config.parse(f"data_dir: {medium.path}")
+    fail(medium)
+    found = {each.name: each for each in check.run(chosen)}["data directory"]
+    assert found.level == check.FAILURE
+    assert text in found.text
+    assert fix in found.fix
