@@ -1,6 +1,6 @@
 """The bridge, the pods' veth pairs, and the routes, over rtnetlink.
 
-The only importer of pyroute2. Pods get a /32 address, an on-link route to the gateway and a default
+Pods get a /32 address, an on-link route to the gateway and a default
 route through it, so that every packet passes the host's forward hook, also between two pods; the
 host has a /32 route to each pod and an `unreachable` route for the rest of the range, so that what
 is sent to a pod that is gone fails at once. Ports are in hairpin mode: with br_netfilter on, a
@@ -21,11 +21,9 @@ import pathlib
 import socket
 from typing import Any
 
-from pyroute2.iproute.linux import AsyncIPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
 from edgeorch.core import pod_bandwidth
 from edgeorch.net import addresses, netns
+from edgeorch.net.rtnetlink import AsyncIPRoute, NetlinkError
 
 ALIAS = "edgeorch"
 PROTOCOL = 190

@@ -20,11 +20,10 @@ import pathlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-from pyroute2.netlink.exceptions import NetlinkError
-
 from edgeorch.core import ipam, packet_filters, pod_bandwidth, service_table
 from edgeorch.lib import backoff, json
 from edgeorch.net import addresses, announce, files, links, netns, nft, sysctl
+from edgeorch.net.rtnetlink import NetlinkError
 
 log = logging.getLogger(__name__)
 

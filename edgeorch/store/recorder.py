@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 NORMAL, WARNING = "Normal", "Warning"
 
 MAX_EVENTS = 1000
+_FEW_EVENTS = 250
 TTL = 3600.0
 """Seconds an event is kept after it was last seen."""
 _SIMILAR_LIMIT = 10
@@ -141,14 +142,22 @@ class Log:
         last = {"message": message, "lastTimestamp": stamp, "count": known.count}
         return {**obj, "firstTimestamp": first, **last}
 
+    def forget_most(self) -> None:
+        """Memory is short: keep the newest, of which most is asked."""
+        while len(self._known) > _FEW_EVENTS:
+            self._drop_oldest()
+
     def _expire(self, now: float) -> None:
         while self._known:
-            key, oldest = next(iter(self._known.items()))
+            oldest = next(iter(self._known.values()))
             if len(self._known) < MAX_EVENTS and now - oldest.seen < TTL:
                 return
-            del self._known[key]
-            self._sources.pop((key[0], key[1]), None)
-            self._objects.forget(kinds.EVENT.resource, oldest.namespace, oldest.name)
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        key, oldest = self._known.popitem(last=False)
+        self._sources.pop((key[0], key[1]), None)
+        self._objects.forget(kinds.EVENT.resource, oldest.namespace, oldest.name)
 
 
 class Recorder:
