@@ -55,13 +55,13 @@ class Audit:
 
 def concerns(call: Call) -> bool:
     target = call.target
-    if target is None or call.query.get("dryRun"):
+    if target is None:
         return False
-    if is_stream(call):
+    if is_stream(call) or target.subresource == "token":
         return True
-    if call.verb not in _CHANGES or target.subresource == "status":
+    if call.verb not in _CHANGES or target.subresource == "status" or call.query.get("dryRun"):
         return False
-    return target.subresource == "token" or not (target.kind.volatile or target.kind.computed)
+    return not (target.kind.volatile or target.kind.computed)
 
 
 def is_stream(call: Call) -> bool:

@@ -136,6 +136,8 @@ TOLD = [
     (call(ANN, "create", kinds.SELF_ACCESS_REVIEW, ""), False),
     (call(ANN, "create", kinds.SERVICE_ACCOUNT, subresource="token"), True),
     (call(ANN, "get", kinds.POD, subresource="exec"), True),
+    (call(ANN, "create", kinds.POD, subresource="exec", dryRun="All"), True),
+    (call(ANN, "create", kinds.SERVICE_ACCOUNT, subresource="token", dryRun="All"), True),
     (call(ANN, "get", kinds.POD, subresource="log"), False),
     (call(ANN, "delete", kinds.NODE), True),
 ]
