@@ -63,6 +63,7 @@ async def serve(
         manifests,
         items,
         deadline=call.integer("deadlineSeconds"),
+        min_ready=call.integer("minReadySeconds"),
         health_url=call.query.get("healthURL"),
         force=call.flag("force"),
         dry_run=dry_run,

@@ -58,6 +58,7 @@ class _Life:
     version: str = ""
     """Of which `began` tells."""
     was_ready: bool = False
+    ready_since: float | None = None
     unreachable: str | None = None
     checked: float = 0.0
     failed: str = ""
@@ -265,8 +266,11 @@ class Bundles(frame.Controller[str]):
     def _look(self, stored: Stored, bundle: bundles.Bundle) -> bundle_plan.Seen:
         life, now = self._life(stored.name, bundle), self._clock.monotonic()
         missing = self._missing(stored.name, bundle.status.version)
-        if not missing and bundle.status.version:
+        if missing or not bundle.status.version:
+            life.ready_since = None
+        else:
             life.was_ready = True
+            life.ready_since = now if life.ready_since is None else life.ready_since
         return bundle_plan.Seen(
             stored={
                 version
@@ -276,6 +280,7 @@ class Bundles(frame.Controller[str]):
             missing=missing,
             attempt=bundle_plan.Attempt(
                 since=now - life.began,
+                ready_for=0.0 if life.ready_since is None else now - life.ready_since,
                 was_ready=life.was_ready,
                 unreachable=life.unreachable,
                 checked_since=now - life.checked,
@@ -283,6 +288,10 @@ class Bundles(frame.Controller[str]):
             held=self._held() if bundle.status.version != bundle_plan.aim(bundle) else "",
             failed=life.failed,
             health_url=bundle.spec.health_url or self._health_url,
+            has_workloads=any(
+                item.kind.resource in (*readiness.OF_PODS, kinds.POD.resource)
+                for item in self._items(stored.name, bundle.status.version)
+            ),
         )
 
     def _life(self, name: str, bundle: bundles.Bundle) -> _Life:
@@ -382,7 +391,9 @@ class Bundles(frame.Controller[str]):
                 stored.decode(), recorder.WARNING, "ApplyFailed", f"{told}: {life.failed}"
             )
         elif bundle.status.version != version:
-            self._lives[name] = replace(life, began=self._clock.monotonic(), was_ready=False)
+            self._lives[name] = replace(
+                life, began=self._clock.monotonic(), was_ready=False, ready_since=None
+            )
             stored = await self._note(name, version=version, starts=0)
             self._events.event(stored.decode(), recorder.NORMAL, "Applied", told)
             await self._drop_revisions(stored)
@@ -524,6 +535,8 @@ def _spec(before: Object, asked: bundles.Push, version: str) -> Object:
         spec["version"] = version
     if asked.deadline is not None:
         spec["deadlineSeconds"] = asked.deadline
+    if asked.min_ready is not None:
+        spec["minReadySeconds"] = asked.min_ready
     if asked.health_url is not None:
         spec["healthURL"] = asked.health_url
     return spec

@@ -59,10 +59,12 @@ class Missing:
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """What this process knows of the version on the device. `since`: seconds since it was applied
-    here, or the process began. `was_ready`: at some moment since. `unreachable`: what the last try
+    here, or the process began. `ready_for`: seconds since nothing is missing. `was_ready`: at some
+    moment since. `unreachable`: what the last try
     of the health URL said, None before the first one, "" when it was answered."""
 
     since: float = 0.0
+    ready_for: float = 0.0
     was_ready: bool = False
     unreachable: str | None = None
     checked_since: float = 0.0
@@ -80,6 +82,8 @@ class Seen:
     """Why nothing may be changed now."""
     failed: str = ""
     health_url: str = ""
+    has_workloads: bool = False
+    """What can be ready for a moment and then no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +161,10 @@ def _on_trial(bundle: bundles.Bundle, target: str, seen: Seen) -> Decision:
         if late:
             return _go_back(bundle, target, f"{late}: {told}")
         return Decision(Do.WAIT, target, PROGRESSING, told, again=_left(bundle, attempt))
+    unproven = bundle.spec.min_ready_seconds - attempt.ready_for
+    if seen.has_workloads and unproven > 0:
+        told = f"ready, and has to stay so for {bundle.spec.min_ready_seconds} s"
+        return Decision(Do.WAIT, target, PROGRESSING, told, again=unproven)
     if not seen.health_url or attempt.unreachable == "":
         return Decision(Do.BELIEVE, target, READY)
     told = f"{seen.health_url} is not reachable: {attempt.unreachable}"

@@ -22,6 +22,10 @@ from edgeorch.model.kinds import Kind, Object
 
 DEADLINE = 600
 """Seconds in which a version has to become ready, unless the bundle says otherwise."""
+MIN_READY = 10
+"""Seconds for which workloads have to stay ready before a version counts as good: what ends soon
+after its start was ready for a moment, too."""
+MAX_MIN_READY = 3600
 MAX_DEADLINE = 7 * 24 * 3600
 MAX_OBJECTS = 1000
 FINALIZER = "edgeorch.io/bundle"
@@ -41,6 +45,7 @@ class BundleSpec(views.View, frozen=True, kw_only=True):
     version: str = ""
     """The version that is wanted."""
     deadline_seconds: int = DEADLINE
+    min_ready_seconds: int = MIN_READY
     health_url: str = msgspec.field(default="", name="healthURL")
 
 
@@ -103,12 +108,13 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """What a sender asks for. `deadline` and `health_url` None: as the bundle has them."""
+    """What a sender asks for. What is None is as the bundle has it."""
 
     name: str
     manifests: bytes
     items: list[Item]
     deadline: int | None = None
+    min_ready: int | None = None
     health_url: str | None = None
     force: bool = False
     dry_run: bool = False

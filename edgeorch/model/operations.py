@@ -46,6 +46,7 @@ PARAMETERS = {
     "tty": ("boolean", "Give the command a terminal."),
     "path": ("string", "The path to pass on."),
     "deadlineSeconds": ("integer", "How long a version may take to become ready."),
+    "minReadySeconds": ("integer", "How long it has to stay ready to count as good."),
     "healthURL": ("string", "What must be reachable after the change."),
 }
 _WRITE = ("pretty", "dryRun", "fieldManager", "fieldValidation")
@@ -89,7 +90,7 @@ _STREAMS = {
     "portforward": ("ports",),
     "proxy": ("path",),
 }
-_PUSH = ("dryRun", "force", "deadlineSeconds", "healthURL")
+_PUSH = ("dryRun", "force", "deadlineSeconds", "minReadySeconds", "healthURL")
 _LOG = (
     "container", "follow", "limitBytes", "pretty", "previous", "sinceSeconds", "tailLines",
     "timestamps",

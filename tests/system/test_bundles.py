@@ -37,6 +37,7 @@ class Fleet:
     def send(
         self, body: bytes, query: str = "", headers: dict[str, str] | None = None
     ) -> clients.Answer:
+        query = f"minReadySeconds=1&{query}"
         return self.lab.api("PUT", f"{self.url}?{query}", body, headers=YAML | (headers or {}))
 
     def here(self, obj: Object) -> Object:

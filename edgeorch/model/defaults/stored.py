@@ -63,4 +63,6 @@ def pod_template(obj: Object) -> None:
 
 
 def bundle(obj: Object) -> None:
-    obj.setdefault("spec", {}).setdefault("deadlineSeconds", bundles.DEADLINE)
+    spec = obj.setdefault("spec", {})
+    spec.setdefault("deadlineSeconds", bundles.DEADLINE)
+    spec.setdefault("minReadySeconds", bundles.MIN_READY)

@@ -27,6 +27,10 @@ def bundle(obj: Object) -> Causes:
     if deadline is not None and not 1 <= deadline <= bundles.MAX_DEADLINE:
         why = f"must be between 1 and {bundles.MAX_DEADLINE}, inclusive"
         found.append(errors.invalid_value("spec.deadlineSeconds", deadline, why))
+    min_ready = spec.get("minReadySeconds")
+    if min_ready is not None and not 0 <= min_ready <= bundles.MAX_MIN_READY:
+        why = f"must be between 0 and {bundles.MAX_MIN_READY}, inclusive"
+        found.append(errors.invalid_value("spec.minReadySeconds", min_ready, why))
     return found + health_url("spec.healthURL", spec.get("healthURL"))
 
 

@@ -52,6 +52,19 @@ CASES = {
         _bundle(version=NEW), Seen(BOTH, [WEB], _after(1)), Do.WAIT, NEW, "Progressing",
     ),
     "it is ready": (_bundle(version=NEW), Seen(BOTH), Do.BELIEVE, NEW, "Ready"),
+    "workloads have to stay ready": (
+        _bundle(version=NEW), Seen(BOTH, attempt=_after(1, ready_for=9.0), has_workloads=True),
+        Do.WAIT, NEW, "Progressing",
+    ),
+    "they may do so beyond the deadline": (
+        _bundle(version=NEW, last_good_version=OLD),
+        Seen(BOTH, attempt=_after(600, ready_for=9.0), has_workloads=True),
+        Do.WAIT, NEW, "Progressing",
+    ),
+    "they have stayed ready": (
+        _bundle(version=NEW), Seen(BOTH, attempt=_after(9, ready_for=10.0), has_workloads=True),
+        Do.BELIEVE, NEW, "Ready",
+    ),
     "ready, and the fleet is to be asked": (
         _bundle(version=NEW), Seen(BOTH, health_url="http://f"),
         Do.CHECK_HEALTH, NEW, "Progressing",
@@ -150,7 +163,12 @@ def test_it_converges(
         starts=starts,
     )  # fmt: skip
     seen = Seen(
-        BOTH, [WEB] if missing else [], Attempt(since, True, unreachable, 100.0), held, failed, url
+        BOTH,
+        [WEB] if missing else [],
+        Attempt(since, since, True, unreachable, 100.0),
+        held,
+        failed,
+        url,
     )
     for _ in range(6):
         decision = bundle_plan.decide(bundle, seen)
