@@ -372,9 +372,8 @@ class Objects:
         fleeting: bool = False,
     ) -> Stored:
         """Allocate, make durable where due, then publish."""
-        lasting = durable and not dry_run and not kind.volatile
-        if old is None and lasting and (full := self._db.no_room()):
-            raise errors.insufficient_storage(full)
+        if old is None and durable and not dry_run:
+            self._refuse_without_room(kind, new)
         allocator = self._allocators.get(kind.resource)
         before = old.decode() if old is not None and allocator is not None else None
         if allocator is not None and new is not None:
@@ -396,6 +395,13 @@ class Objects:
                 allocator.settle(new, before)
             return stored
         return await self._commit(kind, new, old, (namespace, name), allocator, before)
+
+    def _refuse_without_room(self, kind: Kind, new: Object | None) -> None:
+        """What is not written down needs none."""
+        if kind.volatile or _is_derived(kind, new, None):
+            return
+        if full := self._db.no_room():
+            raise errors.insufficient_storage(full)
 
     async def _commit(
         self,

@@ -127,7 +127,9 @@ def test_on_a_full_disk_everything_goes_on_that_is_there(
     small: labs.Lab, medium: media.Medium, steady: None
 ) -> None:
     small.kubectl("create", "configmap", "held", "--from-literal=a=b")
-    small.apply(manifests.listed(manifests.deployment("web"), pod("again")))
+    again = pod("again")
+    again["metadata"]["labels"] = {"app": "again"}
+    small.apply(manifests.listed(manifests.deployment("web"), again, manifests.service("again")))
     small.rollout("deployment/web")
     small.wait("pod/again", "condition=Ready")
     filler = medium.fill()
@@ -143,9 +145,13 @@ def test_on_a_full_disk_everything_goes_on_that_is_there(
     small.lab("start")
     goes_on(small)
     refused(small, "InsufficientStorage", "is full")
+    # What is made anew after every start and never written down.
+    labels = ("-l", "kubernetes.io/service-name=again")
+    slices = labs.until(lambda: small.items("endpointslices", *labels), "the Service's slice")
+    assert slices[0]["endpoints"][0]["conditions"]["ready"]
 
     # What ends is started again, on the room that is kept for such a day.
-    small.kubectl("exec", "again", "--", "kill", "1")
+    small.try_kubectl("exec", "again", "--", "kill", "1")  # which it may not outlive
     restarted = "jsonpath={.status.containerStatuses[0].restartCount}=1"
     small.wait("pod/again", restarted)
     small.wait("pod/again", "condition=Ready")
@@ -154,7 +160,7 @@ def test_on_a_full_disk_everything_goes_on_that_is_there(
     filler.unlink()
     small.kubectl("create", "configmap", "new", "--from-literal=a=b")
     small.kubectl("delete", "configmap", "new")
-    small.kubectl("delete", "pod/again")
+    small.kubectl("delete", "pod/again", "service/again")
     assert "Traceback" not in small.log()
     goes_on(small)
 
