@@ -29,7 +29,6 @@ _SUBRESOURCE_KINDS = {
     "eviction": ("policy", "v1", "Eviction"),
     "exec": ("", "v1", "PodExecOptions"),
     "attach": ("", "v1", "PodAttachOptions"),
-    "proxy": ("", "v1", "NodeProxyOptions"),
     "portforward": ("", "v1", "PodPortForwardOptions"),
     "token": ("authentication.k8s.io", "v1", "TokenRequest"),
 }
@@ -139,6 +138,8 @@ def _resources(kind: Kind) -> list[Object]:
 
 
 def _kind_of(kind: Kind, subresource: str) -> tuple[str, str, str]:
+    if subresource == paths.PROXY:
+        return "", "v1", f"{kind.kind}ProxyOptions"
     return _SUBRESOURCE_KINDS.get(subresource, (kind.group, kind.version, kind.kind))
 
 

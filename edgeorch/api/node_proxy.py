@@ -31,7 +31,9 @@ _LABELS = {"node": (), "pod": ("namespace", "pod"), "container": ("container", "
 async def serve(
     call: Call, objects: Objects, target: Target, meter: ports.Meter | None
 ) -> web.StreamResponse:
-    """Raises StatusError (404, 503)."""
+    """Raises StatusError (404, 405, 503)."""
+    if call.verb != "get":
+        raise statuses.method_not_allowed()
     # scheme:name:port, of which only the name matters where there is one node and one door.
     names = [part for part in target.name.split(":") if part not in ("", "http", "https")]
     objects.get(kinds.NODE.resource, "", names[0] if names else target.name)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 NAMESPACES = "namespaces"
 PROXY = "proxy"
-"""Of nodes: what follows is a path on the node."""
+"""Of nodes, pods and Services: what follows is a path there."""
 MANIFESTS = "manifests"
 """Of bundles: what a fleet pushes, not an object."""
 STREAMS = ("attach", "exec", "portforward")
@@ -101,8 +101,10 @@ def verb(method: str, target: Target, *, watch: bool) -> str:
 
 def subresource_verbs(subresource: str) -> tuple[str, ...]:
     match subresource:
-        case "log" | "proxy":
+        case "log":
             return ("get",)
+        case "proxy":
+            return ("create", "delete", "get", "patch", "update")
         case "binding" | "eviction" | "token":
             return ("create",)
         case "manifests":

@@ -140,12 +140,23 @@ class Routes:
             case _:
                 return await self._deletes.collection(call, target, now)
 
+    async def _proxied(self, call: Call, target: paths.Target) -> web.StreamResponse:
+        if target.kind.resource == kinds.NODE.resource:
+            from edgeorch.api import node_proxy  # rare
+
+            return await node_proxy.serve(call, self._objects, target, self._meter)
+        from edgeorch.api import proxying  # rare
+
+        return await proxying.serve(call, self._objects, target, self._running)
+
     async def _computed(self, call: Call, target: paths.Target) -> web.StreamResponse:
         """What is not an object that is stored; rare, so the code is loaded when asked."""
         if target.subresource == paths.MANIFESTS:
             from edgeorch.api import bundles
 
             return await bundles.serve(call, self._objects, self._table, target, self._bundles)
+        if target.subresource == paths.PROXY:
+            return await self._proxied(call, target)
         now = self._clock.now()
         if call.verb == "create":
             from edgeorch.api import reviews
@@ -154,10 +165,6 @@ class Routes:
                 self._objects, self._table, self._authenticator, self._authorizer
             )
             return await asked.serve(call, target, now)
-        if target.subresource == paths.PROXY:
-            from edgeorch.api import node_proxy
-
-            return await node_proxy.serve(call, self._objects, target, self._meter)
         if target.kind is kinds.COMPONENT_STATUS:
             from edgeorch.api import component_statuses
 

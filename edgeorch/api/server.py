@@ -62,7 +62,7 @@ _MAX_LINE = 32 * 1024
 _ALLOTTED = 60.0
 """Seconds that a read may take, until its client has the answer."""
 _READS = ("get", "list", "watch", "head")
-_LONG = ("log", *paths.STREAMS)
+_LONG = ("log", paths.PROXY, *paths.STREAMS)
 _AUDIT_ID_LENGTH = 64
 
 

@@ -65,7 +65,7 @@ POD = Kind(
     "", "v1", "Pod", "pods", "pod", True, ("po",), ("all",),
     subresources=(
         "status", "log", "binding", "eviction", "exec", "attach", "portforward",
-        "ephemeralcontainers",
+        "ephemeralcontainers", "proxy",
     ),
 )  # fmt: skip
 SERVICE = Kind(
@@ -77,7 +77,7 @@ SERVICE = Kind(
     True,
     ("svc",),
     ("all",),
-    subresources=("status",),
+    subresources=("status", "proxy"),
     created_by_update=True,
 )
 ENDPOINTS = Kind(

@@ -14,7 +14,7 @@ from . import lab as labs
 
 GROUPS = ["api/v1", "apis/apps/v1", "apis/batch/v1", "apis/networking.k8s.io/v1"]
 # Streams wait for a client; a namespace or node that goes takes the rest of the run with it.
-LEFT_OUT = r"/(exec|attach|portforward|log|watch)|/namespaces/\{name\}$|/nodes"
+LEFT_OUT = r"/(exec|attach|portforward|proxy|log|watch)|/namespaces/\{name\}$|/nodes"
 
 
 @pytest.fixture
