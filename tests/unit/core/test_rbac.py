@@ -26,6 +26,8 @@ ALLOWED: dict[tuple[str, str], tuple[set[str], set[str]]] = {
     ("", "pods/exec"): ({E}, {E}),
     ("", "pods/attach"): ({E}, {E}),
     ("", "pods/portforward"): ({E}, {E}),
+    ("", "pods/proxy"): ({E}, {E}),
+    ("", "services/proxy"): ({E}, {E}),
     ("", "pods/binding"): (set(), set()),
     ("", "services"): ({V, E}, {E}),
     ("", "services/status"): ({V, E}, set()),
