@@ -216,6 +216,11 @@ class Device:
             pids_limit=config.pods.pids_limit if config.pods.pids_limit > 0 else None,
             node_labels=config.node.labels,
             snapshotter=config.containerd.snapshotter,
+            containerd_root=pathlib.Path(config.containerd.root)
+            if config.containerd.start_command
+            else None,
+            containerd_start=tuple(config.containerd.start_command),
+            containerd_patience=config.containerd.patience,
             images=agent_settings.ImageSettings(
                 preload_dir=config.preload_dir,
                 parallel_pulls=config.images.parallel_pulls,

@@ -20,6 +20,7 @@ from edgeorch.agent import (
     gc,
     hardware,
     heartbeat,
+    image_index,
     local_storage,
     logs,
     machine,
@@ -121,6 +122,8 @@ class Agent:
         self.devices = devices.Devices(settings.devices, self._living)
         self._shop = assembly.workshop(given, runtime, self._facts, self.observer, self.devices)
         self._collector = assembly.collector(given, runtime, tell)
+        self._index = image_index.ImageIndex(runtime.images, settings.data_dir / "image-index.json")
+        self._doctor = assembly.doctor(given, runtime, self._index, tell)
         self._preloader = assembly.preloader(given, runtime, self._shop.images, tell)
         self.disk = assembly.disk_meter(given, self._shop)
         self._pressure = assembly.pressures(
@@ -156,7 +159,7 @@ class Agent:
         self.observer.on_change = self._container_changed
         self.observer.on_image = self._image_changed
         self.observer.on_health = self._health_changed
-        self.observer.on_listed = self._tidier.look
+        self.observer.on_listed = self._listed
         self._pressure.on_change = self._node.look
         self._network.on_addresses(self._addresses_changed)
         self._collector.pulling = self._shop.images.pulling
@@ -215,6 +218,8 @@ class Agent:
                 group.create_task(tasks.supervise("heartbeat", self._heartbeat.run))
                 group.create_task(tasks.supervise("hardware", self._hardware.run))
                 group.create_task(tasks.supervise("pressure", self._pressure.run))
+                if self._doctor is not None:
+                    group.create_task(tasks.supervise("containerd doctor", self._doctor.run))
                 await self.observer.listed.wait()
                 await self._tidy_runtime()
                 if self._preloader is not None:
@@ -223,6 +228,7 @@ class Agent:
                 self._adopt_devices()
                 group.create_task(tasks.supervise("pods", self._follow_pods))
                 group.create_task(tasks.supervise("image gc", self._collector.run))
+                group.create_task(tasks.supervise("image index", self._index.run))
                 group.create_task(tasks.supervise("local storage", self._storage.run))
                 group.create_task(tasks.supervise("devices", self.devices.run))
                 for kind in (kinds.CONFIG_MAP, kinds.SECRET, kinds.PERSISTENT_VOLUME_CLAIM):
@@ -365,9 +371,15 @@ class Agent:
         """What failed for want of containerd need not wait any longer once it is back."""
         self._node.look()
         self._hold_health()
+        if self._doctor is not None:
+            self._doctor.seen(self.observer.health())
         if self.observer.health() is None:
             for worker in self._workers.values():
                 worker.retry("")
+
+    def _listed(self) -> None:
+        self._tidier.look()
+        self._index.changed()
 
     def _look(self) -> None:
         """Once a minute, along with the hardware."""
@@ -404,6 +416,7 @@ class Agent:
 
     def _image_changed(self, name: str) -> None:
         self._shop.images.appeared(name)
+        self._index.changed()
         self._node.look()
         for worker in self._workers.values():
             worker.retry("image/")

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from edgeorch.agent import (
     checks,
+    containerd_doctor,
     creation,
     executor,
     flash,
     image_gc,
+    image_index,
     images,
     local_storage,
     logs,
@@ -35,6 +37,7 @@ from edgeorch.runtime import (
     execs,
     image_views,
     leases,
+    rebuild,
     rootfs,
     snapshots,
     stdio,
@@ -170,6 +173,34 @@ def collector(given: Given, runtime: Runtime, tell: Tell) -> image_gc.ImageColle
         given.clock,
         deciding.Thresholds(limits.gc_high_percent, limits.gc_low_percent, limits.gc_min_age),
         given.settings.data_dir / "image-use.json",
+        tell,
+    )
+
+
+def doctor(
+    given: Given, runtime: Runtime, index: image_index.ImageIndex, tell: Tell
+) -> containerd_doctor.Doctor | None:
+    """None where containerd's state is nobody's to mend."""
+    settings = given.settings
+    if settings.containerd_root is None:
+        return None
+
+    def archives() -> containerd_doctor.Archives:
+        from edgeorch.runtime import archive  # rarely needed, so not at start
+
+        work_dir = settings.data_dir / "import"
+        return archive.Archives(
+            given.containerd, work_dir=work_dir, snapshotter=settings.snapshotter
+        )
+
+    return containerd_doctor.Doctor(
+        rebuild.State(settings.containerd_root, settings.snapshotter),
+        settings.containerd_start,
+        settings.containerd_patience,
+        given.containerd,
+        archives,
+        index,
+        given.board,
         tell,
     )
 

@@ -43,6 +43,10 @@ class Settings:
     """Processes and threads of one pod."""
     node_labels: Mapping[str, str] = field(default_factory=dict)
     snapshotter: str = "overlayfs"
+    containerd_root: pathlib.Path | None = None
+    """Where containerd keeps its state, to be mended when it is damaged; None: by nobody."""
+    containerd_start: tuple[str, ...] = ()
+    containerd_patience: float = 30.0
     images: ImageSettings = ImageSettings()
     pressure: pressure.Policy = field(default_factory=lambda: pressure.Policy(()))
     """When pods are put out for want of memory, room or processes."""

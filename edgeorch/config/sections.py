@@ -54,6 +54,12 @@ class ContainerdConfig(Section, frozen=True, kw_only=True):
     address: str = "/run/containerd/containerd.sock"
     namespace: str = "edgeorch"
     snapshotter: str = "overlayfs"
+    root: str = "/var/lib/containerd"
+    """Where it keeps its state."""
+    start_command: tuple[str, ...] = ("systemctl", "restart", "containerd")
+    """Starts it again after its own state was found damaged and set aside; [] for never."""
+    patience: float = 30.0
+    """Seconds that it may be away before its state is looked at."""
 
 
 class NetworkConfig(Section, frozen=True, kw_only=True):

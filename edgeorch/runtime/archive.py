@@ -13,9 +13,10 @@ import asyncio
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from edgeorch.lib import json
 from edgeorch.runtime import client, content, errors, images, leases, tarball, unpack
@@ -49,6 +50,18 @@ class Found:
     blobs: list[Blob]
 
 
+class Members(Protocol):
+    """What is read of an archive; a `tarball.Tarball` is one."""
+
+    def __contains__(self, name: str) -> bool: ...
+
+    def size(self, name: str) -> int: ...
+
+    def read(self, name: str, limit: int) -> bytes: ...
+
+    def member(self, name: str) -> AbstractContextManager[tarball.MemberReader]: ...
+
+
 class Archives:
     def __init__(
         self, containerd: client.Client, *, snapshotter: str = "overlayfs", work_dir: Path
@@ -65,20 +78,30 @@ class Archives:
         """
         try:
             async with tarball.opened(path, self._work_dir) as tar:
-                found = await asyncio.to_thread(lambda: list(read_archive(tar, name)))
-                lease = f"import-{os.urandom(8).hex()}"
-                async with leases.Leases(self._client).hold(lease) as held:
-                    for image in found:
-                        await self._write(held, tar, image)
+                return await self._import(tar, name)
         except (errors.BadImage, image_ref.InvalidReference) as error:
             raise errors.BadArchive(f"cannot import {path}: {error}") from error
         except errors.FailedPrecondition as error:  # digest or size at commit
             raise errors.BadArchive(f"cannot import {path}: damaged blob: {error}") from error
         except errors.BadArchive as error:
             raise errors.BadArchive(f"cannot import {path}: {error}") from error.__cause__
+
+    async def import_layout(self, layout: Members) -> list[str]:
+        """From an OCI layout that is no file. Raises BadArchive, ContainerdError."""
+        try:
+            return await self._import(layout, "")
+        except (errors.BadImage, errors.FailedPrecondition) as error:
+            raise errors.BadArchive(f"cannot import it: {error}") from error
+
+    async def _import(self, tar: Members, name: str) -> list[str]:
+        found = await asyncio.to_thread(lambda: list(read_archive(tar, name)))
+        lease = f"import-{os.urandom(8).hex()}"
+        async with leases.Leases(self._client).hold(lease) as held:
+            for image in found:
+                await self._write(held, tar, image)
         return [name for image in found for name in image.names]
 
-    async def _write(self, held: client.Client, tar: tarball.Tarball, image: Found) -> None:
+    async def _write(self, held: client.Client, tar: Members, image: Found) -> None:
         store = content.Content(held)
         for blob in image.blobs:
             wanted = blob.descriptor
@@ -93,7 +116,7 @@ class Archives:
             await images.Images(held).put(name, image.target, {})
 
 
-def read_archive(tar: tarball.Tarball, name: str = "") -> Iterator[Found]:
+def read_archive(tar: Members, name: str = "") -> Iterator[Found]:
     """What an archive holds for this device. Raises BadArchive, BadImage, InvalidReference."""
     if "index.json" in tar:
         yield from _read_oci(tar, name)
@@ -105,7 +128,7 @@ def read_archive(tar: tarball.Tarball, name: str = "") -> Iterator[Found]:
         )
 
 
-def _read_oci(tar: tarball.Tarball, name: str) -> Iterator[Found]:
+def _read_oci(tar: Members, name: str) -> Iterator[Found]:
     index = _load(tar, "index.json", dict)
     entries = index.get("manifests")
     if not isinstance(entries, list) or not entries:
@@ -140,7 +163,7 @@ def _oci_names(entry: dict[str, Any]) -> list[str]:
     return [str(image_ref.normalise(carried))] if carried else []
 
 
-def _oci_image(tar: tarball.Tarball, target: oci.Descriptor, names: list[str]) -> Found:
+def _oci_image(tar: Members, target: oci.Descriptor, names: list[str]) -> Found:
     parents: list[Blob] = []
     current = target
     for _ in range(images.INDEX_DEPTH):
@@ -163,7 +186,7 @@ def _oci_image(tar: tarball.Tarball, target: oci.Descriptor, names: list[str]) -
     return Found(names, target, manifest, config.diff_ids, blobs + parents[::-1])
 
 
-def _member(tar: tarball.Tarball, wanted: oci.Descriptor) -> str:
+def _member(tar: Members, wanted: oci.Descriptor) -> str:
     algorithm, _, value = wanted.digest.partition(":")
     member = f"blobs/{algorithm}/{value}"
     if member not in tar:
@@ -175,7 +198,7 @@ def _member(tar: tarball.Tarball, wanted: oci.Descriptor) -> str:
     return member
 
 
-def _read_docker(tar: tarball.Tarball, name: str) -> Iterator[Found]:
+def _read_docker(tar: Members, name: str) -> Iterator[Found]:
     entries = _load(tar, "manifest.json", list)
     if not entries:
         raise errors.BadArchive("manifest.json names no image")
@@ -195,7 +218,7 @@ def _is_list_of_text(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
-def _docker_image(tar: tarball.Tarball, entry: dict[str, Any], names: list[str]) -> Found:
+def _docker_image(tar: Members, entry: dict[str, Any], names: list[str]) -> Found:
     config_data = tar.read(entry["Config"], JSON_LIMIT)
     config = oci.Descriptor(OCI_CONFIG, _sha256(config_data), len(config_data))
     parsed = images.parse_config(config_data, config)
@@ -219,7 +242,7 @@ def _docker_image(tar: tarball.Tarball, entry: dict[str, Any], names: list[str])
     )
 
 
-def _docker_layer(tar: tarball.Tarball, member: str) -> Blob:
+def _docker_layer(tar: Members, member: str) -> Blob:
     """The archive does not say a layer's digest: read it once to know it."""
     digest = hashlib.sha256()
     with tar.member(member) as source:
@@ -257,7 +280,7 @@ def _sha256(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
-def _load(tar: tarball.Tarball, member: str, kind: type) -> Any:
+def _load(tar: Members, member: str, kind: type) -> Any:
     try:
         document = json.decode(tar.read(member, JSON_LIMIT))
     except json.DecodeError as error:

@@ -102,6 +102,13 @@ class Images:
         )
         return [await self._info(image) for image in answer.images]
 
+    async def targets(self) -> dict[str, oci.Descriptor]:
+        """What every name points at."""
+        answer = await self._client.call(
+            self._client.services.images.List, images_pb2.ListImagesRequest()
+        )
+        return {image.name: _target(image) for image in answer.images}
+
     async def get(self, ref: str) -> ImageInfo:
         """`ref` is a normalised name. Raises NotFound."""
         return await self._info(await self._image(ref))

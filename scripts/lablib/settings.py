@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 from .device import Device, LabError
@@ -9,6 +11,7 @@ from .device import Device, LabError
 Settings = dict[str, Any]
 
 NAMESPACE = "edgeorch"
+LAB = Path(__file__).resolve().parent.parent / "lab"
 
 # `down` and `exec` find things by these, so a device may not move them.
 FIXED = (
@@ -58,7 +61,12 @@ def edgeorch_settings(device: Device) -> Settings:
         "log_dir": str(device.data / "pods"),
         "api": {"address": "0.0.0.0", "port": 6443, "kubeconfig": str(device.kubeconfig)},
         "health": {"address": "127.0.0.1", "port": 10248},
-        "containerd": {"address": str(device.containerd_socket), "namespace": NAMESPACE},
+        "containerd": {
+            "address": str(device.containerd_socket),
+            "namespace": NAMESPACE,
+            "root": str(device.data / "containerd"),
+            "start_command": [sys.executable, str(LAB), "containerd", device.name, "start"],
+        },
         "network": {
             "bridge": "edgeorch0",
             "pod_cidr": "10.42.0.0/24",
