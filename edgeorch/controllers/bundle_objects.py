@@ -3,16 +3,20 @@
 Everything is applied under the bundle's own field manager (server-side apply, KEP-555), by force:
 the fleet's word counts on its device. An object belongs to a bundle as long as that manager holds
 fields of it, its label (`edgeorch.io/bundle`) at least. What another bundle holds is never touched,
-and what others have applied something to is let go instead of deleted.
+and what others have applied something to is let go instead of deleted. What data would go with is
+taken away only when nothing can lead back to it any more.
 """
 
 from __future__ import annotations
 
+import asyncio
 import copy
+import itertools
 import logging
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 
-from edgeorch.core import bundle_order
+from edgeorch.core import bundle_order, namespaces
 from edgeorch.lib import clock as clocks
 from edgeorch.lib import json
 from edgeorch.model import apply, bundles, errors, kinds, schema
@@ -27,6 +31,23 @@ Key = tuple[str, str, str]
 """Resource, namespace, name."""
 # What every namespace has of itself.
 _STANDING = {("serviceaccounts", "default"), ("configmaps", "kube-root-ca.crt")}
+_WITH_DATA = (kinds.PERSISTENT_VOLUME_CLAIM, kinds.PERSISTENT_VOLUME, kinds.NAMESPACE)
+"""What cannot be made again as it was."""
+_REMADE = (kinds.CONFIG_MAP, kinds.SECRET, kinds.JOB)
+"""What may be frozen, and holds nothing but what the manifests say."""
+_AT_ONCE = 100
+"""Objects that are written side by side: they share the medium's transactions."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Did:
+    """What became of an object: the field of Changes that names it, and what stands there."""
+
+    what: str
+    name: str
+
+    def append_to(self, changes: Changes) -> None:
+        getattr(changes, self.what).append(self.name)
 
 
 class BundleObjects:
@@ -47,19 +68,21 @@ class BundleObjects:
                     yield kind, stored
 
     async def examine(
-        self, bundle: str, items: Sequence[Item]
+        self, bundle: str, items: Sequence[Item], *, spare_data: bool = False
     ) -> tuple[Changes, list[errors.Cause]]:
-        """What `apply` and `prune` would do, and every reason why they could not."""
+        """What `apply` would do, and every reason why it could not."""
         changes, causes = Changes(), []
         named = {item.obj["metadata"]["name"] for item in items if item.kind is kinds.NAMESPACE}
         coming = {name for name in named if self._objects.find("namespaces", "", name) is None}
         for item in bundle_order.ordered(items):
             try:
-                self._refuse_foreign(bundle, item)
-                await self._one(bundle, item, changes, coming=coming, dry_run=True)
+                did = await self._one(bundle, item, coming=coming, dry_run=True)
             except errors.StatusError as error:
                 causes += _causes(item, error)
-        await self._prune(bundle, {item.key for item in items}, changes, dry_run=True)
+            else:
+                did.append_to(changes)
+        keep = {item.key for item in items}
+        await self._prune(bundle, keep, changes, spare_data=spare_data, dry_run=True)
         return changes, causes
 
     def _refuse_foreign(self, bundle: str, item: Item) -> None:
@@ -79,17 +102,29 @@ class BundleObjects:
 
     # --- changing -------------------------------------------------------------------------------
 
-    async def apply(self, bundle: str, items: Sequence[Item]) -> Changes:
-        """Go as far as it goes; what could not be done is in `failed`."""
+    async def apply(
+        self,
+        bundle: str,
+        items: Sequence[Item],
+        *,
+        spare_data: bool = False,
+        going_back: bool = False,
+    ) -> Changes:
+        """Go as far as it goes; what could not be done is in `failed`.
+
+        `spare_data`: claims, volumes and namespaces that are not wanted any more stay for now.
+        `going_back`: what cannot be changed to what it was is made anew.
+        """
         changes = Changes()
-        for item in bundle_order.ordered(items):
-            try:
-                self._refuse_foreign(bundle, item)
-                await self._one(bundle, item, changes)
-            except errors.StatusError as error:
-                changes.failed.append(f"{_told(item.kind, item.key)}: {error.message}")
+        for group in _groups(items):
+            done = await asyncio.gather(
+                *(self._tried(bundle, item, going_back=going_back) for item in group)
+            )
+            for did in done:
+                did.append_to(changes)
         if not changes.failed:
-            await self._prune(bundle, {item.key for item in items}, changes)
+            keep = {item.key for item in items}
+            await self._prune(bundle, keep, changes, spare_data=spare_data)
         return changes
 
     async def prune(self, bundle: str, keep: Collection[Key] = ()) -> Changes:
@@ -98,32 +133,48 @@ class BundleObjects:
         await self._prune(bundle, keep, changes)
         return changes
 
-    async def _one(
-        self,
-        bundle: str,
-        item: Item,
-        changes: Changes,
-        *,
-        coming: Collection[str] = (),
-        dry_run: bool = False,
-    ) -> None:
+    async def _tried(self, bundle: str, item: Item, *, going_back: bool) -> _Did:
+        name = _told(item.kind, item.key)
+        try:
+            return await self._one(bundle, item)
+        except errors.StatusError as error:
+            if not going_back or error.code != 422:
+                return _Did("failed", f"{name}: {error.message}")
+        if item.kind is kinds.PERSISTENT_VOLUME_CLAIM:
+            return _Did("unchanged", name)  # a claim that has grown stays as big
+        try:
+            return await self._made_anew(bundle, item)
+        except errors.StatusError as error:
+            return _Did("failed", f"{name}: {error.message}")
+
+    async def _made_anew(self, bundle: str, item: Item) -> _Did:
         """Raises StatusError."""
+        stored = self._objects.find(*item.key)
+        if stored is not None and item.kind in _REMADE:
+            options = {"propagationPolicy": "Background"}
+            await self._objects.delete(*item.key, options)
+        did = await self._one(bundle, item)
+        return did if stored is None else _Did("configured", did.name)
+
+    async def _one(
+        self, bundle: str, item: Item, *, coming: Collection[str] = (), dry_run: bool = False
+    ) -> _Did:
+        """Raises StatusError."""
+        self._refuse_foreign(bundle, item)
         by = bundles.manager(bundle)
         before = self._objects.find(*item.key)
         name = _told(item.kind, item.key)
         if before is not None and before.decode()["metadata"].get("deletionTimestamp"):
             if not dry_run:
                 raise errors.conflict(item.kind.resource, before.name, "it is being deleted")
-            changes.created.append(name)
-            return
+            return _Did("created", name)
         if before is None:
             wanted = _labelled(bundle, item.obj)
             obj = apply.apply(self._table, item.kind, {}, wanted, by, self._now(), force=True)
             await self._objects.create(
                 item.kind.resource, obj, dry_run=dry_run, coming=coming if dry_run else ()
             )
-            changes.created.append(name)
-            return
+            return _Did("created", name)
 
         def change(current: Object) -> Object:
             wanted = _labelled(bundle, item.obj)
@@ -131,10 +182,16 @@ class BundleObjects:
 
         after = await self._objects.update(*item.key, change, dry_run=dry_run)
         same = after.raw == before.raw if dry_run else after.version == before.version
-        (changes.unchanged if same else changes.configured).append(name)
+        return _Did("unchanged" if same else "configured", name)
 
     async def _prune(
-        self, bundle: str, keep: Collection[Key], changes: Changes, *, dry_run: bool = False
+        self,
+        bundle: str,
+        keep: Collection[Key],
+        changes: Changes,
+        *,
+        spare_data: bool = False,
+        dry_run: bool = False,
     ) -> None:
         gone = [
             (kind, stored)
@@ -142,27 +199,50 @@ class BundleObjects:
             if (kind.resource, *stored.key) not in keep
         ]
         leaving = {(kind.resource, *stored.key) for kind, stored in gone}
-        for kind, stored in sorted(gone, key=lambda each: -bundle_order.rank(each[0])):
-            name = _told(kind, (kind.resource, *stored.key))
-            obj = stored.decode()
-            shared = _is_shared(bundle, obj) or (
-                kind is kinds.NAMESPACE and self._is_inhabited(stored.name, leaving)
+        gone.sort(key=lambda each: -bundle_order.rank(each[0]))
+        for _, group in itertools.groupby(gone, key=lambda each: bundle_order.rank(each[0])):
+            done = await asyncio.gather(
+                *(
+                    self._taken_away(bundle, kind, stored, leaving, spare_data, dry_run)
+                    for kind, stored in group
+                )
             )
-            (changes.kept if shared else changes.pruned).append(name)
-            if dry_run:
-                continue
-            try:
-                if shared:
-                    await self._let_go(bundle, kind, stored)
-                else:
-                    options = {
-                        "propagationPolicy": "Background",
-                        "preconditions": {"uid": obj["metadata"]["uid"]},
-                    }
-                    await self._objects.delete(kind.resource, *stored.key, options)
-            except errors.StatusError as error:
-                if error.code != 404:
-                    changes.failed.append(f"{name}: {error.message}")
+            for did in done:
+                did.append_to(changes)
+
+    async def _taken_away(
+        self,
+        bundle: str,
+        kind: Kind,
+        stored: Stored,
+        leaving: Collection[Key],
+        spare_data: bool,
+        dry_run: bool,
+    ) -> _Did:
+        name = _told(kind, (kind.resource, *stored.key))
+        obj = stored.decode()
+        shared = _is_shared(bundle, obj) or (
+            kind is kinds.NAMESPACE
+            and (stored.name in namespaces.BUILT_IN or self._is_inhabited(stored.name, leaving))
+        )
+        if not shared and spare_data and kind in _WITH_DATA:
+            return _Did("leaving", name)
+        did = _Did("kept" if shared else "pruned", name)
+        if dry_run:
+            return did
+        try:
+            if shared:
+                await self._let_go(bundle, kind, stored)
+            else:
+                options = {
+                    "propagationPolicy": "Background",
+                    "preconditions": {"uid": obj["metadata"]["uid"]},
+                }
+                await self._objects.delete(kind.resource, *stored.key, options)
+        except errors.StatusError as error:
+            if error.code != 404:
+                return _Did("failed", f"{name}: {error.message}")
+        return did
 
     def _is_inhabited(self, namespace: str, leaving: Collection[Key]) -> bool:
         """Whether somebody else's objects would go with the namespace."""
@@ -195,12 +275,23 @@ class BundleObjects:
                 return apply.apply(self._table, kind, current, bare, mine, self._now(), force=True)
             # Nobody else has applied anything: taking the fields back would leave a shell.
             left = [entry for entry in entries if entry.get("manager") != mine]
-            return {**current, "metadata": {**current["metadata"], "managedFields": left}}
+            labels = {**(current["metadata"].get("labels") or {})}
+            labels.pop(bundles.LABEL, None)
+            meta = {**current["metadata"], "managedFields": left, "labels": labels}
+            return {**current, "metadata": meta}
 
         await self._objects.update(kind.resource, *stored.key, change)
 
     def _now(self) -> str:
         return clocks.rfc3339(self._clock.now())
+
+
+def _groups(items: Sequence[Item]) -> Iterator[tuple[Item, ...]]:
+    """In order; what does not wait for each other together."""
+    ordered = bundle_order.ordered(items)
+    for _, same in itertools.groupby(ordered, key=lambda item: bundle_order.rank(item.kind)):
+        while group := tuple(itertools.islice(same, _AT_ONCE)):
+            yield group
 
 
 def _labelled(bundle: str, obj: Object) -> Object:

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol
 
 from edgeorch.controllers import bundle_objects, frame, world
 from edgeorch.core import bundle_plan, image_names, readiness
 from edgeorch.core.bundle_plan import Do
+from edgeorch.lib import backoff, signatures
 from edgeorch.lib import clock as clocks
-from edgeorch.lib import signatures
 from edgeorch.model import bundles, errors, kinds, schema
 from edgeorch.model.kinds import Object
+from edgeorch.model.validation import bundles as rules
 from edgeorch.store import recorder
 from edgeorch.store import watch as watches
 from edgeorch.store.stored import Stored
@@ -29,8 +30,10 @@ log = logging.getLogger(__name__)
 _BUNDLES, _REVISIONS = kinds.BUNDLE.resource, kinds.BUNDLE_REVISION.resource
 _MAX_MISSING = 20
 _DURABLE = ("version", "lastGoodVersion", "starts", "refusedVersions")
-RETRY = 5.0
+RETRY = backoff.Policy(initial=5.0, factor=2.0, cap=60.0)
 """Seconds after which what could not be applied is tried again."""
+ENDING = 5.0
+"""Seconds between looks at what a deleted bundle leaves."""
 
 
 class Hold(Protocol):
@@ -62,7 +65,23 @@ class _Life:
     unreachable: str | None = None
     checked: float = 0.0
     failed: str = ""
-    items: tuple[str, Sequence[bundles.Item]] = ("", ())
+    failures: int = 0
+    tidied: bool = False
+    """Nothing is left on the device of versions before."""
+    finished: set[bundle_objects.Key] = field(default_factory=set)
+    """Jobs that were seen complete before their time to live was over."""
+    parts: tuple[str, Sequence[_Part]] = ("", ())
+    wrong: Sequence[str] = ()
+    """What this edgeorch cannot read of that version."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What has to be remembered of an object of a version. `passes`: a Job that goes by itself."""
+
+    kind: kinds.Kind
+    key: bundle_objects.Key
+    passes: bool
 
 
 class Gate(Protocol):
@@ -130,7 +149,12 @@ class Bundles(frame.Controller[str]):
         if resource == _BUNDLES:
             self.wake(event.stored.name)
         elif b'"bundle:' in event.stored.raw:
-            for name in bundles.managers_in(event.stored.decode()):
+            obj = event.stored.decode()
+            for name in bundles.managers_in(obj):
+                if resource == kinds.JOB.resource and readiness.is_complete(obj):
+                    life = self._lives.get(name)
+                    if life is not None:
+                        life.finished.add((resource, *event.stored.key))
                 self.wake(name)
 
     def _wake_all(self) -> None:
@@ -170,7 +194,9 @@ class Bundles(frame.Controller[str]):
             version = bundles.version_of(asked.manifests)
             if stored is not None:
                 _refuse(stored, version, asked)
-            changes, causes = await self._parts.examine(asked.name, asked.items)
+            spare = stored is not None and _spares_data(stored.view(bundles.Bundle), version)
+            changes, causes = await self._parts.examine(asked.name, asked.items, spare_data=spare)
+            causes = [*_causes(stored, asked, version), *causes]
             told: list[str] = []
             for gate in self._gates:
                 found, warnings = await gate.look(asked.name, asked.items)
@@ -231,7 +257,9 @@ class Bundles(frame.Controller[str]):
             spec = _spec(current.get("spec") or {}, asked, version)
             return {**current, "metadata": meta, "spec": spec}
 
-        return await self._objects.update(_BUNDLES, "", asked.name, want)
+        stored = await self._objects.update(_BUNDLES, "", asked.name, want)
+        await self._drop_revisions(stored)
+        return stored
 
     def manifests(self, name: str, version: str) -> bytes | None:
         """Of a version that is kept."""
@@ -289,8 +317,8 @@ class Bundles(frame.Controller[str]):
             failed=life.failed,
             health_url=bundle.spec.health_url or self._health_url,
             has_workloads=any(
-                item.kind.resource in (*readiness.OF_PODS, kinds.POD.resource)
-                for item in self._items(stored.name, bundle.status.version)
+                part.kind.resource in (*readiness.OF_PODS, kinds.POD.resource)
+                for part in self._remembered(stored.name, bundle.status.version)
             ),
         )
 
@@ -303,16 +331,29 @@ class Bundles(frame.Controller[str]):
 
     def _missing(self, name: str, version: str) -> list[bundle_plan.Missing]:
         found = []
-        for item in self._items(name, version):
-            stored = self._objects.find(*item.key)
+        for part in self._remembered(name, version):
+            stored = self._objects.find(*part.key)
+            if part.passes and self._is_over(name, version, part, stored):
+                continue
             if stored is None:
                 told = "is not there"
-            elif told := readiness.missing(item.kind.resource, stored.decode()):
-                told = "; ".join(filter(None, (told, self._trouble(item.kind, stored))))
+            elif told := readiness.missing(part.kind.resource, stored.decode()):
+                told = "; ".join(filter(None, (told, self._trouble(part.kind, stored))))
             if told:
-                _, namespace, own = item.key
-                found.append(bundle_plan.Missing(item.kind.kind, namespace, own, told))
+                _, namespace, own = part.key
+                found.append(bundle_plan.Missing(part.kind.kind, namespace, own, told))
         return found
+
+    def _is_over(self, name: str, version: str, part: _Part, stored: Stored | None) -> bool:
+        """A Job that was complete, and went when its time to live was over."""
+        if stored is not None and b'"deletionTimestamp"' not in stored.raw:
+            return False
+        bundle, life = self._objects.find(_BUNDLES, "", name), self._lives.get(name)
+        if bundle is None or life is None:
+            return False
+        return part.key in life.finished or (
+            bundle.view(bundles.Bundle).status.last_good_version == version
+        )
 
     def _trouble(self, kind: kinds.Kind, owner: Stored) -> str:
         """Of the first pod that is known to be in any."""
@@ -329,18 +370,24 @@ class Bundles(frame.Controller[str]):
                 return f"pod {stored.name}: {told}"
         return ""
 
-    def _items(self, name: str, version: str) -> Sequence[bundles.Item]:
-        """The objects of a version, parsed once."""
+    def _remembered(self, name: str, version: str) -> Sequence[_Part]:
+        """What a version consists of; parsed once, and little is kept of it."""
         life = self._lives.get(name)
-        if life is not None and life.items[0] == version:
-            return life.items[1]
-        manifests = self.manifests(name, version) if version else None
-        items = (
-            bundles.parse(manifests, self._table, self._objects.registry)[0] if manifests else []
-        )
+        if life is not None and life.parts[0] == version:
+            return life.parts[1]
+        items, wrong = self._read(name, version)
+        found = [_part(item) for item in items]
         if life is not None:
-            life.items = version, items
-        return items
+            life.parts, life.wrong = (version, found), wrong
+        return found
+
+    def _read(self, name: str, version: str) -> tuple[Sequence[bundles.Item], Sequence[str]]:
+        """The objects of a version that is kept, and what this edgeorch finds wrong with them."""
+        manifests = self.manifests(name, version) if version else None
+        if not manifests:
+            return [], []
+        items, causes = bundles.parse(manifests, self._table, self._objects.registry)
+        return items, [str(cause) for cause in causes]
 
     async def _count_start(self, stored: Stored) -> Stored:
         """The first look in this process at a version that is not good yet is one more start."""
@@ -358,10 +405,11 @@ class Bundles(frame.Controller[str]):
         name, again = stored.name, decision.again
         match decision.do:
             case Do.APPLY:
-                changes = await self._apply(
-                    stored, decision.target, self._items(name, decision.target)
-                )
-                return RETRY if changes.failed else 0.0
+                items, wrong = self._read(name, decision.target)
+                changes = await self._apply(stored, decision.target, items, wrong)
+                life = self._lives[name]
+                life.failures = life.failures + 1 if changes.failed else 0
+                return RETRY.delay(life.failures - 1) if changes.failed else 0.0
             case Do.GO_BACK:
                 await self._refuse_version(stored, decision)
                 return 0.0
@@ -373,17 +421,46 @@ class Bundles(frame.Controller[str]):
                 again = None
             case _:
                 pass
+        await self._tidy(stored)
         await self._report(stored, decision)
         return again
 
+    async def _tidy(self, stored: Stored) -> None:
+        """Take away what was left for a version that might have come back; once a good version,
+        also once after a start. With `_changing`."""
+        name, bundle = stored.name, stored.view(bundles.Bundle)
+        life, status = self._life(name, bundle), bundle.status
+        target = bundle_plan.aim(bundle)
+        if life.tidied or not target or not target == status.version == status.last_good_version:
+            return
+        keep = {part.key for part in self._remembered(name, target)}
+        if not keep or life.wrong:
+            return
+        changes = await self._parts.prune(name, keep)
+        life.tidied = not changes.failed
+        if changes.pruned or changes.kept:
+            told = f"Version {bundles.short(target)}: {changes}"
+            self._events.event(stored.decode(), recorder.NORMAL, "Pruned", told)
+
     async def _apply(
-        self, stored: Stored, version: str, items: Sequence[bundles.Item]
+        self,
+        stored: Stored,
+        version: str,
+        items: Sequence[bundles.Item],
+        wrong: Sequence[str] = (),
     ) -> bundles.Changes:
         """All objects of a version; once they are there, that they are. With `_changing`."""
         name, bundle = stored.name, stored.view(bundles.Bundle)
         life = self._life(name, bundle)
-        life.items = version, items
-        changes = await self._parts.apply(name, items)
+        life.parts, life.wrong = (version, [_part(item) for item in items]), wrong
+        changes = bundles.Changes(failed=[*wrong])
+        if not wrong:
+            changes = await self._parts.apply(
+                name,
+                items,
+                spare_data=_spares_data(bundle, version),
+                going_back=version == bundle.status.last_good_version != bundle.spec.version,
+            )
         life.failed = "; ".join(changes.failed)
         told = f"Version {bundles.short(version)}: {changes}"
         if changes.failed:
@@ -424,15 +501,19 @@ class Bundles(frame.Controller[str]):
     async def _check_health(self, name: str, bundle: bundles.Bundle) -> None:
         url = bundle.spec.health_url or self._health_url
         told = await self._reach(url) if self._reach is not None else ""
-        life = self._life(name, bundle)
-        life.unreachable, life.checked = told, self._clock.monotonic()
+        life = self._lives.get(name)
+        if life is not None and life.version == bundle_plan.aim(bundle):
+            life.unreachable, life.checked = told, self._clock.monotonic()
 
     async def _drop_revisions(self, stored: Stored) -> None:
-        bundle = stored.view(bundles.Bundle)
-        needed = {bundles.revision_name(stored.name, v) for v in bundle_plan.needed(bundle)}
+        needed = bundle_plan.needed(stored.view(bundles.Bundle))
+        await self._keep_revisions(
+            stored.name, {bundles.revision_name(stored.name, version) for version in needed}
+        )
+
+    async def _keep_revisions(self, name: str, needed: Collection[str]) -> None:
         for each in self._objects.list(_REVISIONS).items:
-            owners = each.decode()["metadata"].get("ownerReferences") or [{}]
-            if owners[0].get("uid") == bundle.metadata.uid and each.name not in needed:
+            if bundles.is_revision_of(name, each.name) and each.name not in needed:
                 await frame.ignoring_absence(self._objects.delete(_REVISIONS, "", each.name))
 
     async def _end(self, stored: Stored) -> float | None:
@@ -447,7 +528,8 @@ class Bundles(frame.Controller[str]):
             else:
                 changes = await self._parts.prune(name)
                 if changes.failed or any(True for _ in self._parts.held(name)):
-                    return RETRY
+                    return ENDING
+            await self._keep_revisions(name, ())
 
             def finished(current: Object) -> Object:
                 left = [
@@ -482,7 +564,7 @@ class Bundles(frame.Controller[str]):
         """What may be seen anew after every start: in memory only."""
         bundle = stored.view(bundles.Bundle)
         missing = self._missing(stored.name, bundle.status.version)
-        total = len(self._items(stored.name, bundle.status.version))
+        total = len(self._remembered(stored.name, bundle.status.version))
         now = clocks.rfc3339(self._clock.now())
 
         def change(current: Object) -> Object:
@@ -511,6 +593,23 @@ class Bundles(frame.Controller[str]):
                 fleeting=True,
             )
         )
+
+
+def _part(item: bundles.Item) -> _Part:
+    ends = item.kind is kinds.JOB and "ttlSecondsAfterFinished" in (item.obj.get("spec") or {})
+    return _Part(item.kind, item.key, ends)
+
+
+def _spares_data(bundle: bundles.Bundle, version: str) -> bool:
+    """While there is a version that might come back, and would want its data again."""
+    good = bundle.status.last_good_version
+    return bool(good) and good != version
+
+
+def _causes(stored: Stored | None, asked: bundles.Push, version: str) -> list[errors.Cause]:
+    """What is wrong with what is asked for besides the manifests."""
+    before = (stored.decode().get("spec") or {}) if stored is not None else {}
+    return rules.bundle({"metadata": {"name": asked.name}, "spec": _spec(before, asked, version)})
 
 
 def _refuse(stored: Stored, version: str, asked: bundles.Push) -> None:

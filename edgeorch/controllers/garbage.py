@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from edgeorch.controllers import frame, index, world
 from edgeorch.core import garbage
-from edgeorch.model import errors, views
+from edgeorch.model import bundles, errors, views
 from edgeorch.store.stored import Stored
 
 Key = tuple[str, str, str]
@@ -76,6 +76,8 @@ class Garbage(frame.Controller[Key]):
         if stored is None:
             return None
         meta = stored.view(views.Anything).metadata
+        if meta.deletion_timestamp and bundles.FINALIZER in meta.finalizers:
+            return None  # whether its objects are orphaned is its own controller's to read first
         owner = partial(self._state, meta.namespace)
         for action in garbage.plan(meta, owner, self._dependents(meta.uid)):
             await frame.ignoring_absence(self._carry_out(key, meta, action))

@@ -27,9 +27,15 @@ def missing(resource: str, obj: Object) -> str:
     if rule is None:
         return ""
     generation = meta.get("generation") or 0
-    if resource in _OBSERVED and (status.get("observedGeneration") or 0) < generation:
+    observed = status.get("observedGeneration") or 0
+    # What a pod lacks before the agent has seen it at all, it says itself.
+    if observed < generation and (resource in _OBSERVED or observed):
         return "its latest change has not been seen yet"
     return rule(obj.get("spec") or {}, status)
+
+
+def is_complete(job: Object) -> bool:
+    return bool(_condition(job.get("status") or {}, "Complete", "True"))
 
 
 def trouble(pod: Object) -> str:

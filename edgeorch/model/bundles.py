@@ -33,6 +33,8 @@ FINALIZER = "edgeorch.io/bundle"
 LABEL = "edgeorch.io/bundle"
 _MANAGER = "bundle:"
 _HASH = "sha256:"
+_SHORT = 12
+"""Digits of a version that tell it from others."""
 _YAML, _JSON = "application/yaml", "application/json"
 # What the device makes for itself, and what is no part of anybody's application.
 _REFUSED = frozenset(
@@ -96,6 +98,8 @@ class Changes:
     pruned: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     """No longer in the bundle, but held by others as well: let go."""
+    leaving: list[str] = field(default_factory=list)
+    """No longer in the bundle, but data would go with it: goes when the version is ready."""
     failed: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -152,7 +156,7 @@ def version_of(manifests: bytes) -> str:
 
 
 def short(version: str) -> str:
-    return version.removeprefix(_HASH)[:12]
+    return version.removeprefix(_HASH)[:_SHORT]
 
 
 # --- revisions -----------------------------------------------------------------------------------
@@ -160,6 +164,10 @@ def short(version: str) -> str:
 
 def revision_name(bundle: str, version: str) -> str:
     return f"{bundle}-{short(version)}"
+
+
+def is_revision_of(bundle: str, name: str) -> bool:
+    return name[: -1 - _SHORT] == bundle
 
 
 def revision(bundle: Object, version: str, manifests: bytes, images: Sequence[str]) -> Object:

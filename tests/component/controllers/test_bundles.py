@@ -1,0 +1,315 @@
+"""Bundles among the other controllers, on a real store; the clock of deadlines is moved by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import pathlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from edgeorch.agent.volumes import folders
+from edgeorch.controllers import assembly, world
+from edgeorch.controllers import bundles as controller
+from edgeorch.lib import clock as clocks
+from edgeorch.lib import tasks
+from edgeorch.model import bundles, errors, kinds, schema
+from edgeorch.store import database, objects, recorder
+
+Object = dict[str, Any]
+TABLE = schema.load()
+REGISTRY = kinds.Registry()
+DEADLINE = 60
+
+
+class Hold:
+    """Held while there is a reason."""
+
+    def __init__(self) -> None:
+        self.why = ""
+        self.news = asyncio.Event()
+
+    def reason(self) -> str:
+        return self.why
+
+    async def changed(self) -> None:
+        await self.news.wait()
+        self.news.clear()
+
+
+class Device:
+    def __init__(self, store: objects.Objects, db: database.Database, shared: world.World) -> None:
+        self.store = store
+        self.db = db
+        self.hold = Hold()
+        self.bundles = controller.Bundles(shared, TABLE, hold=self.hold)
+
+    async def push(self, *found: Object, **asked: Any) -> bundles.Outcome:
+        manifests = json.dumps(found).encode()
+        items, causes = bundles.parse(manifests, TABLE, REGISTRY)
+        assert not causes
+        wanted = bundles.Push("app", manifests, items, **{"deadline": DEADLINE, **asked})
+        return await self.bundles.push(wanted, lambda _: None)
+
+    def status(self) -> Object:
+        stored = self.store.find("bundles.edgeorch.io", "", "app")
+        return stored.decode().get("status") or {} if stored is not None else {}
+
+    def names(self, resource: str) -> set[str]:
+        return {stored.name for stored in self.store.list(resource).items}
+
+    def versions(self) -> list[int]:
+        """Of everything that a push of ConfigMaps might write."""
+        found = (kinds.BUNDLE.resource, kinds.BUNDLE_REVISION.resource)
+        lists = [self.store.list(each).items for each in found]
+        lists.append(self.store.list("configmaps", "default").items)
+        return [stored.version for items in lists for stored in items]
+
+    async def until(self, holds: Callable[[], Any], what: str) -> None:
+        try:
+            async with asyncio.timeout(10):
+                while not holds():
+                    await asyncio.sleep(0.002)
+        except TimeoutError:
+            raise AssertionError(f"not {what}: {self.status()}") from None
+
+    async def settled(self, phase: str) -> None:
+        def holds() -> bool:
+            status = self.status()
+            believed = status.get("lastGoodVersion") == status.get("version")
+            return status.get("phase") == phase and (believed or phase == "Progressing")
+
+        await self.until(holds, phase)
+
+
+@pytest.fixture
+def clock() -> clocks.ManualClock:
+    return clocks.ManualClock()
+
+
+@pytest.fixture
+async def device(tmp_path: pathlib.Path, clock: clocks.ManualClock) -> AsyncIterator[Device]:
+    async with running(tmp_path, clock) as found:
+        yield found
+
+
+@contextlib.asynccontextmanager
+async def running(folder: pathlib.Path, clock: clocks.ManualClock) -> AsyncIterator[Device]:
+    db = database.Database(folder / "state.db")
+    await db.open()
+    store = objects.Objects(db, REGISTRY, clock)
+    await store.load()
+    events = recorder.Log(store, clock, "edge")
+    shared = world.World(store, events, clock, "edge")
+    found = assembly.all_controllers(
+        store,
+        events,
+        clock,
+        node_name="edge",
+        ca_certificate="a certificate",
+        folders=folders.VolumeFolders(folder / "storage"),
+        shared=shared,
+    )
+    device = Device(store, db, shared)
+    writer = asyncio.ensure_future(db.run())
+    try:
+        loops = {each.name: each.run for each in found}
+        async with tasks.running({**loops, "bundles": device.bundles.run}):
+            await device.until(lambda: store.find("namespaces", "", "default"), "a namespace")
+            yield device
+    finally:
+        await tasks.cancel_and_wait(writer)
+        await db.close()
+
+
+def config(name: str, namespace: str = "default", **more: Any) -> Object:
+    meta = {"name": name, "namespace": namespace}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, **more}
+
+
+def claim(name: str, namespace: str = "default") -> Object:
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}
+    meta = {"name": name, "namespace": namespace}
+    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": meta, "spec": spec}
+
+
+def namespace(name: str) -> Object:
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+
+
+def never() -> Object:
+    """There is no node to put its pod on."""
+    labels = {"app": "never"}
+    pod = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "never"},
+        "spec": {"selector": {"matchLabels": labels}, "template": pod},
+    }
+
+
+def job(**spec: Any) -> Object:
+    pod = {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "migrate"},
+        "spec": {"template": pod, **spec},
+    }
+
+
+async def test_data_stays_until_nothing_leads_back_to_it(
+    device: Device, clock: clocks.ManualClock
+) -> None:
+    await device.push(config("a"), claim("data"), namespace("shop"), claim("till", "shop"))
+    await device.settled("Ready")
+    uid = device.store.get("persistentvolumeclaims", "default", "data").decode()["metadata"]["uid"]
+    tried = await device.push(config("b"), never(), dry_run=True)
+    outcome = await device.push(config("b"), never())
+    spared = [
+        "PersistentVolumeClaim default/data",
+        "PersistentVolumeClaim shop/till",
+        "Namespace shop",
+    ]
+    assert tried.changes.leaving == outcome.changes.leaving == spared
+    assert outcome.changes.pruned == ["ConfigMap default/a"]
+
+    clock.advance(DEADLINE + 1)
+    device.bundles.wake("app")
+    await device.settled("RolledBack")
+    kept = device.store.get("persistentvolumeclaims", "default", "data").decode()["metadata"]
+    assert (kept["uid"], kept.get("deletionTimestamp")) == (uid, None)
+
+    await device.push(config("c"))
+    await device.settled("Ready")
+    await device.until(lambda: not device.names("persistentvolumeclaims"), "without claims")
+    await device.until(lambda: "shop" not in device.names("namespaces"), "without a namespace")
+
+
+async def test_data_of_a_good_version_goes_after_a_cut(
+    tmp_path: pathlib.Path, clock: clocks.ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the word that the version is good and what follows from it."""
+
+    async def cut(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    async with running(tmp_path, clock) as device:
+        await device.push(config("a"), claim("data"))
+        await device.settled("Ready")
+        with monkeypatch.context() as patched:
+            patched.setattr(device.bundles, "_tidy", cut)
+            second = await device.push(config("b"))
+            await device.until(
+                lambda: device.status().get("lastGoodVersion") == second.version, "believed"
+            )
+            assert device.names("persistentvolumeclaims") == {"data"}
+    async with running(tmp_path, clock) as device:
+        await device.until(lambda: not device.names("persistentvolumeclaims"), "without a claim")
+        assert "b" in device.names("configmaps")
+
+
+async def test_orphaning_leaves_everything(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However late the bundle's own controller looks: the garbage collector goes second."""
+    await device.push(config("a"), config("b"))
+    await device.settled("Ready")
+    with monkeypatch.context() as patched:
+        patched.setattr(device.bundles, "_told", lambda *_: None)
+        options = {"propagationPolicy": "Orphan"}
+        await device.store.delete("bundles.edgeorch.io", "", "app", options)
+        # Whatever comes later in its queue: this one has then been looked at.
+        await device.store.create("configmaps", config("later"))
+        await device.store.delete("configmaps", "default", "later", options)
+        await device.until(lambda: "later" not in device.names("configmaps"), "collected")
+    device.bundles.wake("app")
+    await device.until(lambda: not device.names("bundles.edgeorch.io"), "gone")
+    assert {"a", "b"} <= device.names("configmaps")
+    labels = device.store.get("configmaps", "default", "a").decode()["metadata"].get("labels")
+    assert not labels
+    assert not device.names("bundlerevisions.edgeorch.io")
+
+
+async def test_namespaces_that_never_go_hold_nothing_up(device: Device) -> None:
+    await device.until(lambda: "kube-public" in device.names("namespaces"), "all there")
+    await device.push(namespace("kube-public"), config("a", "kube-public"))
+    await device.settled("Ready")
+    await device.store.delete("bundles.edgeorch.io", "", "app", {})
+    await device.until(lambda: not device.names("bundles.edgeorch.io"), "gone")
+    assert "kube-public" in device.names("namespaces")
+    assert "a" not in device.names("configmaps")
+
+
+async def test_what_is_frozen_goes_back_too(device: Device, clock: clocks.ManualClock) -> None:
+    await device.push(config("a", data={"v": "1"}))
+    await device.settled("Ready")
+    await device.push(config("a", data={"v": "2"}, immutable=True), never())
+    clock.advance(DEADLINE + 1)
+    device.bundles.wake("app")
+    await device.settled("RolledBack")
+    found = device.store.get("configmaps", "default", "a").decode()
+    assert (found["data"], found.get("immutable")) == ({"v": "1"}, None)
+
+
+async def test_a_job_that_went_when_it_was_done_is_not_missed(
+    device: Device, clock: clocks.ManualClock
+) -> None:
+    await device.push(job(ttlSecondsAfterFinished=0))
+    await device.settled("Progressing")
+
+    def complete(obj: Object) -> Object:
+        done = [{"type": each, "status": "True"} for each in ("SuccessCriteriaMet", "Complete")]
+        return {**obj, "status": {**obj["status"], "conditions": done}}
+
+    await device.store.update_status("jobs.batch", "default", "migrate", complete)
+    await device.until(lambda: not device.names("jobs.batch"), "gone")
+    await device.until(lambda: device.status().get("objects", {}).get("ready"), "done")
+    clock.advance(DEADLINE - 1)
+    device.bundles.wake("app")
+    await device.settled("Ready")
+
+
+async def test_a_big_bundle_costs_few_transactions(device: Device) -> None:
+    commits = 0
+
+    def count() -> None:
+        nonlocal commits
+        commits += 1
+
+    device.db.on_commit = count
+    names = [f"c{number:03}" for number in range(200)]
+    outcome = await device.push(*(config(name) for name in names))
+    assert outcome.changes.created == [f"ConfigMap default/{name}" for name in names]
+    assert commits < 20
+    await device.settled("Ready")
+    before = device.versions()
+    again = await device.push(*(config(name) for name in names))
+    assert len(again.changes.unchanged) == 200
+    assert device.versions() == before
+
+
+async def test_what_was_never_applied_is_not_kept(device: Device) -> None:
+    await device.push(config("a"))
+    await device.settled("Ready")
+    device.hold.why = "the robot moves"
+    for number in range(5):
+        outcome = await device.push(config("b", data={"v": str(number)}))
+        assert outcome.held
+    assert len(device.names("bundlerevisions.edgeorch.io")) == 2
+    device.hold.why = ""
+    device.hold.news.set()
+    await device.settled("Ready")
+    assert device.store.get("configmaps", "default", "b").decode()["data"] == {"v": "4"}
+
+
+async def test_a_wrong_deadline_is_told_with_all_else(device: Device) -> None:
+    for dry_run in (False, True):
+        with pytest.raises(errors.StatusError) as refused:
+            await device.push(config("a", "nowhere"), deadline=-1, dry_run=dry_run)
+        fields = [cause["field"] for cause in refused.value.details["causes"]]
+        assert "spec.deadlineSeconds" in fields
+        assert len(fields) == 2
+    assert not device.names("bundlerevisions.edgeorch.io")
