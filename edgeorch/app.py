@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import edgeorch
+from edgeorch.lib import clean_stop, conditions, memory, sdnotify, tasks, time_floor
 from edgeorch.lib import clock as clocks
-from edgeorch.lib import conditions, memory, sdnotify, tasks, time_floor
 from edgeorch.model import kinds
 from edgeorch.store import backup, database, objects, recovery
 
@@ -70,8 +70,12 @@ async def _device(config: configuration.Config) -> AsyncIterator[None]:
     build = _import_device()
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(_alone(pathlib.Path(config.data_dir)))
+        stop = clean_stop.CleanStop(pathlib.Path(config.data_dir) / "running", clean_stop.boot())
+        stop.begin()
+        stack.callback(stop.end)
         floor = time_floor.TimeFloor(pathlib.Path(config.data_dir) / "clock")
         clock, board = clocks.SystemClock(floor.read()), conditions.Board()
+        stop.tell(board)
         if clocks.is_synchronized():
             clock.follow()
         keep_time = functools.partial(floor.save, clock)

@@ -38,7 +38,7 @@ from edgeorch.core import (
     scheduling,
     sysctls,
 )
-from edgeorch.lib import backoff, caches, conditions, tasks
+from edgeorch.lib import backoff, caches, clean_stop, conditions, tasks
 from edgeorch.model import kinds, views
 from edgeorch.runtime import (
     errors,
@@ -84,7 +84,7 @@ class Agent:
     ) -> None:
         """`give_way` is called when the disk has no room for a container that is to run."""
         self._board = board = board or conditions.Board()
-        given = assembly.Given(
+        given = self._given = assembly.Given(
             objects,
             events,
             containerd,
@@ -245,11 +245,21 @@ class Agent:
         """Before any worker begins: what a crash left half-made."""
         try:
             self._node.set_runtime_version(await self._containerd.health())
+            await self._check_layers()
             await self.execs.end_former()
             await self._tidier.tidy()
             await asyncio.to_thread(gc.remove_dead_links, self._settings)
         except errors.ContainerdError as error:
             log.warning("Cannot look for what a former process left: %s", error)
+
+    async def _check_layers(self) -> None:
+        """Raises ContainerdError."""
+        cut = self._board.find(clean_stop.CONDITION)
+        if cut is None or not cut.wrong:
+            return
+        check = assembly.layer_check(self._given, self.tell)
+        if check is not None:
+            await check.after_cut()
 
     def _adopt_devices(self) -> None:
         for uid in self.observer.pods():

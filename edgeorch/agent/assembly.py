@@ -48,6 +48,7 @@ from edgeorch.store import objects
 
 if TYPE_CHECKING:
     from edgeorch.agent import devices, endings, pod_worker, ports
+    from edgeorch.agent import layer_check as layer_checks
     from edgeorch.agent.settings import Settings
     from edgeorch.lib import clock as clocks
     from edgeorch.runtime import client
@@ -203,6 +204,19 @@ def doctor(
         given.board,
         tell,
     )
+
+
+def layer_check(given: Given, tell: Tell) -> layer_checks.LayerCheck | None:
+    """None where it cannot be seen what layers were unpacked from."""
+    settings = given.settings
+    if settings.containerd_root is None:
+        return None
+    from edgeorch.agent import layer_check as layer_checks  # rarely needed, so not at start
+    from edgeorch.runtime import layers
+
+    blobs = settings.containerd_root / "io.containerd.content.v1.content/blobs/sha256"
+    found = layers.Layers(given.containerd, snapshotter=settings.snapshotter, blobs=blobs)
+    return layer_checks.LayerCheck(found, settings.data_dir / "layers-checked", tell)
 
 
 def preloader(

@@ -40,6 +40,52 @@ def test_a_containerd_that_cannot_start_is_helped_up(
     assert not (lab.device.data / "containerd/edgeorch-salvage").exists()
 
 
+def test_layers_torn_by_a_cut_are_unpacked_again(
+    new_lab: Callable[..., labs.Lab], images: dict[str, Path]
+) -> None:
+    lab = new_lab(load=(images["nginx-1.25"],))
+    lab.wait(
+        f"node/{lab.name}", "jsonpath={.status.conditions[?(@.type=='UncleanStop')].status}=False"
+    )
+    layers = lab.device.data / "containerd/io.containerd.snapshotter.v1.overlayfs/snapshots"
+    program = next(path for path in layers.glob("*/fs/usr/sbin/nginx") if path.is_file())
+    whole = program.read_bytes()
+    lab.lab("kill")
+    program.write_bytes(b"")
+    _as_after_another_boot(lab)
+    lab.lab("start")
+    lab.wait(f"node/{lab.name}", "condition=UncleanStop")
+    assert program.read_bytes() == whole
+    told = {event["reason"]: event["message"] for event in lab.items("events")}
+    assert "has 0 bytes, not" in told["ImageRepaired"]
+    lab.apply(manifests.deployment("web", manifests.web()))
+    lab.rollout("deployment/web")
+
+    # Without a whole blob there is nothing to unpack: the image is given up, and said so.
+    lab.kubectl("delete", "deployment", "web", "--cascade=foreground", "--timeout=60s")
+    lab.lab("kill")
+    program.write_bytes(b"")
+    blobs = lab.device.data / "containerd/io.containerd.content.v1.content/blobs/sha256"
+    biggest = max(blobs.iterdir(), key=lambda path: path.stat().st_size)
+    with biggest.open("r+b") as file:
+        file.write(bytes(4096))
+    (lab.device.data / "edgeorch/layers-checked").unlink()
+    _as_after_another_boot(lab)
+    lab.lab("start")
+    told = {event["reason"]: event["message"] for event in lab.items("events")}
+    assert "is to be fetched again" in told["ImageDamaged"]
+    assert "nginx" not in lab.run("ctr", "image", "list", "-q").stdout
+    lab.lab("stop")
+    lab.lab("start")
+    lab.wait(
+        f"node/{lab.name}", "jsonpath={.status.conditions[?(@.type=='UncleanStop')].status}=False"
+    )
+
+
+def _as_after_another_boot(lab: labs.Lab) -> None:
+    (lab.device.data / "edgeorch/running").write_text("00000000-0000-0000-0000-000000000000\n")
+
+
 def _check_the_check(meta: Path, copy: Path) -> None:
     """A real database is sound; with any one page gone it is not, unless that page is free."""
     assert boltfile.problem(meta) is None
