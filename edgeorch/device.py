@@ -143,7 +143,7 @@ class Device:
         )
         self._agent = self._build_agent()
         self._world = world.World(objects, self._events, clock, config.node_name)
-        self._holds = holds.Holds(self._world, config.hold_file)
+        self._holds = holds.Holds(self._world, config.hold_file, self._board)
         self._bundles = self._build_bundles()
         self._agent.flash.measure(self._metrics)
         self._looked = clock.monotonic()
@@ -246,6 +246,7 @@ class Device:
     def _build_bundles(self) -> bundles.Bundles:
         config, updates = self._config, self._config.updates
         keys = [pathlib.Path(key) for key in updates.trusted_keys]
+        verify = functools.partial(signatures.verify, keys=keys, folder=self._run_dir)
         return bundles.Bundles(
             self._world,
             schema.load(),
@@ -260,7 +261,7 @@ class Device:
             ],
             hold=self._holds,
             reach=reach.tried,
-            verify=functools.partial(signatures.verify, keys=keys) if keys else None,
+            verify=verify if keys else None,
             health_url=updates.health_url,
         )
 

@@ -15,12 +15,13 @@ import os
 from pathlib import Path
 
 from edgeorch.controllers import index, world
-from edgeorch.lib import inotify
+from edgeorch.lib import conditions, inotify
 from edgeorch.model import views
 
 log = logging.getLogger(__name__)
 
 ANNOTATION = "edgeorch.io/hold-updates"
+CONDITION = "UpdatesHeld"
 _LOCKS = Path("/proc/locks")
 _LONGEST = 200
 LOOK_AGAIN = 5.0
@@ -28,8 +29,9 @@ LOOK_AGAIN = 5.0
 
 
 class Holds:
-    def __init__(self, shared: world.World, file: Path) -> None:
+    def __init__(self, shared: world.World, file: Path, board: conditions.Board) -> None:
         self._world = shared
+        self._board = board
         self._file = file
         self._news = asyncio.Event()
         self._look: asyncio.TimerHandle | None = None
@@ -37,18 +39,25 @@ class Holds:
 
     def _node_changed(self, change: index.Change[views.Node]) -> None:
         del change
-        self._news.set()
+        self._changed()
 
     def reason(self) -> str:
         """Why updates have to wait, "" when they have not. Who asks is told when it may differ."""
-        if told := self._annotated():
-            return told
-        if (told := self._in_file()) and self._look is None:
+        told = self._annotated()
+        if not told and (told := self._in_file()) and self._look is None:
             self._look = asyncio.get_running_loop().call_later(LOOK_AGAIN, self._looked)
+        if told or self._board.find(CONDITION) is not None:
+            why = "Held" if told else "NotHeld"
+            self._board.hold(CONDITION, bool(told), why, told or "updates are not held")
         return told
 
     def _looked(self) -> None:
         self._look = None
+        self._changed()
+
+    def _changed(self) -> None:
+        """The node's condition is to be true also when no bundle waits."""
+        self.reason()
         self._news.set()
 
     def _annotated(self) -> str:
@@ -90,10 +99,11 @@ class Holds:
             await asyncio.Event().wait()
             return
         try:
+            self._changed()
             while True:
                 await watched.changed.wait()
                 watched.changed.clear()
-                self._news.set()
+                self._changed()
         finally:
             watched.close()
 

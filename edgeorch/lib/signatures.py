@@ -43,11 +43,24 @@ def decoded(header: str) -> list[bytes]:
     return found
 
 
-async def verify(data: bytes, header: str, keys: Sequence[Path]) -> None:
-    """`keys`: PEM files of public keys. Raises Invalid."""
+async def verify(
+    data: bytes, header: str, keys: Sequence[Path], folder: Path | None = None
+) -> None:
+    """`keys`: PEM files of public keys. `folder`: where files are put for openssl meanwhile, on a
+    tmpfs. Raises Invalid, also when nothing can be told: what is not checked is not trusted."""
     signatures = decoded(header)
+    try:
+        await _check(data, signatures, keys, folder)
+    except OSError as error:  # no openssl, no room for its files, no answer in time
+        why = str(error) or "openssl does not answer"
+        raise Invalid(f"its signature cannot be checked: {why}") from error
+
+
+async def _check(
+    data: bytes, signatures: Sequence[bytes], keys: Sequence[Path], parent: Path | None
+) -> None:
     problems = []
-    with tempfile.TemporaryDirectory(prefix="edgeorch-") as folder:
+    with tempfile.TemporaryDirectory(prefix="edgeorch-", dir=parent) as folder:
         signed = Path(folder) / "data"
         await asyncio.to_thread(signed.write_bytes, data)
         for number, signature in enumerate(signatures):

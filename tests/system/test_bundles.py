@@ -273,6 +273,7 @@ def test_the_node_or_a_file_holds_updates(new_lab: Callable[..., labs.Lab], tmp_
     lab.lab("start")
     fleet.until("Pending")
     lab.wait("bundle/app", "condition=Held")
+    lab.wait(f"node/{lab.name}", "condition=UpdatesHeld")
     assert fleet.names("configmaps") == {"one"}
     newer = signed(fleet.config("three"))
     assert newer.status == 202
@@ -282,10 +283,18 @@ def test_the_node_or_a_file_holds_updates(new_lab: Callable[..., labs.Lab], tmp_
 
     with subprocess.Popen(["flock", hold, "cat"], stdin=subprocess.PIPE) as locked:
         labs.until(lambda: signed(fleet.config("four")).status == 202, "locked")
+        lab.wait(f"node/{lab.name}", "condition=UpdatesHeld")
+        assert f"{hold} is locked" in lab.kubectl("describe", "node", lab.name)
         assert locked.stdin
         locked.stdin.close()
     fleet.until("Ready")
     assert fleet.names("configmaps") == {"four"}
+    # A text is seen, and its going, also while no bundle waits.
+    hold.write_text("the arm is out\n")
+    lab.wait(f"node/{lab.name}", "condition=UpdatesHeld")
+    assert "the arm is out" in lab.kubectl("describe", "node", lab.name)
+    hold.write_text("")
+    lab.wait(f"node/{lab.name}", "condition=UpdatesHeld=False")
 
 
 def test_what_does_not_fit_is_refused_with_every_reason(fleet: Fleet) -> None:
