@@ -25,7 +25,9 @@ NODE = "device"
 
 
 @pytest.fixture
-async def store(tmp_path: pathlib.Path) -> AsyncIterator[objects.Objects]:
+async def store(device: conftest.Device, tmp_path: pathlib.Path) -> AsyncIterator[objects.Objects]:
+    """In the device's namespace: its threads serve the network, too."""
+    del device
     async with stores.opened(tmp_path / "store.db") as made:
         made.allocate_with(
             "services",

@@ -24,7 +24,7 @@ from edgeorch.proxy import allocation, services
 from edgeorch.proxy import dns as cluster_dns
 from edgeorch.store import objects
 from tests.component.net import conftest, pods
-from tests.component.net.conftest import device, net
+from tests.component.net.conftest import Device, device, net
 from tests.component.proxy.test_records import endpoint, put_slice, service
 from tests.component.store import conftest as stores
 
@@ -37,7 +37,11 @@ WEB = "web.default.svc.cluster.local"
 
 
 @pytest.fixture
-async def store(tmp_path: pathlib.Path) -> AsyncIterator[objects.Objects]:
+async def store(  # its threads serve the network, too, so they are made in the namespace
+    device: Device,
+    tmp_path: pathlib.Path,
+) -> AsyncIterator[objects.Objects]:
+    del device
     async with stores.opened(tmp_path / "store.db") as made:
         made.allocate_with(
             "services",
