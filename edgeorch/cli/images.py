@@ -232,11 +232,15 @@ def _named_by_objects(config: configuration.Config) -> dict[str, str]:
     from edgeorch.agent import image_gc
     from edgeorch.core import image_names
     from edgeorch.lib import json
+    from edgeorch.model import kinds
 
     found: dict[str, str] = {}
     connection = _Socket(config.api_socket)
     try:
-        for kind in image_gc.NAMING:
+        # A bundle says what its versions need; they themselves are nobody's to read.
+        for kind in (*image_gc.NAMING, kinds.BUNDLE):
+            if kind.internal:
+                continue
             root = f"apis/{kind.group}" if kind.group else "api"
             connection.request("GET", f"/{root}/{kind.version}/{kind.plural}")
             answer = connection.getresponse()
@@ -247,6 +251,8 @@ def _named_by_objects(config: configuration.Config) -> dict[str, str]:
                 meta = item["metadata"]
                 who = f"{kind.singular} {meta.get('namespace', '')}/{meta['name']}"
                 found |= dict.fromkeys(image_names.named(item), who)
+                if kind is kinds.BUNDLE:
+                    found |= dict.fromkeys((item.get("status") or {}).get("images") or (), who)
     except OSError as error:
         raise CommandError(
             "cannot tell which images are wanted: edgeorch does not answer at "

@@ -560,12 +560,24 @@ class Bundles(frame.Controller[str]):
             _BUNDLES, "", name, change, subresource="status", durable=True
         )
 
+    def _images(self, name: str) -> list[str]:
+        """What the versions that are kept need on the device."""
+        kept = self._objects.list(_REVISIONS).items
+        found = [
+            image_names.named(each.decode())
+            for each in kept
+            if bundles.is_revision_of(name, each.name)
+        ]
+        return sorted(set().union(*found))
+
     async def _report(self, stored: Stored, decision: bundle_plan.Decision) -> None:
         """What may be seen anew after every start: in memory only."""
         bundle = stored.view(bundles.Bundle)
         missing = self._missing(stored.name, bundle.status.version)
         total = len(self._remembered(stored.name, bundle.status.version))
         now = clocks.rfc3339(self._clock.now())
+
+        images = self._images(stored.name)
 
         def change(current: Object) -> Object:
             before = current.get("status") or {}
@@ -575,6 +587,7 @@ class Bundles(frame.Controller[str]):
                 "observedGeneration": current["metadata"].get("generation") or 0,
                 "objects": {"total": total, "ready": total - len(missing)},
                 "conditions": _conditions(before, decision, now),
+                "images": images,
             }
             if decision.message:
                 status["message"] = decision.message

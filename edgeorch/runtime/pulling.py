@@ -134,7 +134,13 @@ class PullSink:
     async def _missing(self, blob: oci.Descriptor) -> int:
         if await self._content.exists(blob.digest):
             return 0
-        return max(0, blob.size - (await self._content.status(f"pull-{blob.digest}") or 0))
+        try:
+            come = await self._content.status(f"pull-{blob.digest}") or 0
+        except errors.Unavailable:
+            raise
+        except errors.ContainerdError:
+            come = 0  # a power cut left it unreadable: it is begun anew
+        return max(0, blob.size - come)
 
     async def unpack(self, manifest: oci.Descriptor, position: int) -> None:
         await _persist(lambda: self._unpack(manifest, position))

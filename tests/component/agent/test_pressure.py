@@ -52,7 +52,7 @@ async def test_for_want_of_memory_pods_go_one_by_one(lab: Lab, show: Tell) -> No
     show(memory(500))
     await lab.run("modest", container=asking("64Mi"))
     await lab.run("hungry")
-    await lab.run("needed", priorityClassName="system-node-critical")
+    await lab.run("needed", priority=2_000_001_000)  # as admission makes it
     for name in ("modest", "hungry", "needed"):
         await lab.running(name)
     fine = ("False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available")

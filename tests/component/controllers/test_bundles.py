@@ -77,10 +77,13 @@ class Device:
             raise AssertionError(f"not {what}: {self.status()}") from None
 
     async def settled(self, phase: str) -> None:
+        """In that phase, and with nothing under way or left to do."""
+
         def holds() -> bool:
-            status = self.status()
-            believed = status.get("lastGoodVersion") == status.get("version")
-            return status.get("phase") == phase and (believed or phase == "Progressing")
+            life = self.bundles._lives.get("app")
+            is_through = life is not None and (life.tidied or phase == "Progressing")
+            is_idle = not self.bundles._changing.locked()
+            return self.status().get("phase") == phase and is_through and is_idle
 
         await self.until(holds, phase)
 
