@@ -237,6 +237,8 @@ class Agent:
         except asyncio.CancelledError:
             await self.output.close()
             await self.execs.close()
+            self.flash.look()
+            self.flash.remember()
             raise
         finally:
             self._workers.clear()

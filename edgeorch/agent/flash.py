@@ -2,7 +2,7 @@
 
 Measured from /proc/self/io, along with other looks at the device. What was written before a restart
 rests in the run directory, in memory: nothing is written to know what is written, and a boot begins
-a new day.
+a new day. Where that directory is on a medium it is noted at a clean stop only.
 
 Above the budget observations are written ten times more rarely (what is wanted is as durable as
 ever), and old logs are not packed. Containers' lines go on: a container does not wait for its log;
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from edgeorch.core import flash_budget
-from edgeorch.lib import json
+from edgeorch.lib import disk, json
 
 if TYPE_CHECKING:
     from edgeorch.lib import clock as clocks
@@ -29,7 +29,7 @@ CONDITION = "FlashBudgetExceeded"
 _IO = pathlib.Path("/proc/self/io")
 _MEMORY = "flash.json"
 _GRAIN = 64 * 1024
-"""Bytes that are not worth noting for the next process."""
+"""Bytes that are not worth noting, should the process be killed."""
 _FIX = "see who writes (kubectl logs, edgeorch_flash_*), or raise flash.daily_budget"
 
 
@@ -64,6 +64,7 @@ class FlashBudget:
         self._give_way = give_way
         self._count = count
         self._seen = self._unsaved = 0
+        self._costs_nothing = disk.is_in_memory(run_dir)
         self._ledger = self._remembered()
         self._exceeded = False
 
@@ -72,8 +73,8 @@ class FlashBudget:
         more, self._seen = count - self._seen, count
         self._ledger = self._ledger.with_written(now, more)
         self._unsaved += more
-        if self._unsaved >= _GRAIN:
-            self._remember()
+        if self._unsaved >= _GRAIN and self._costs_nothing:
+            self.remember()
         total = self._ledger.total()
         exceeded = flash_budget.is_exceeded(total, self._budget, before=self._exceeded)
         if exceeded is not self._exceeded:
@@ -124,7 +125,8 @@ class FlashBudget:
         except (OSError, ValueError, TypeError):
             return flash_budget.Ledger()
 
-    def _remember(self) -> None:
+    def remember(self) -> None:
+        """For the next process of this boot."""
         self._unsaved = 0
         aside = self._memory.with_suffix(".new")
         try:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pathlib
 
+import pytest
+
 from edgeorch.agent import flash
 from edgeorch.lib import clock as clocks
-from edgeorch.lib import conditions, metrics
+from edgeorch.lib import conditions, disk, metrics
 
 DAY = 24 * 3600.0
 
@@ -52,10 +54,30 @@ def test_above_the_budget_something_gives_way_until_a_day_is_over(tmp_path: path
     )
 
 
-def test_what_a_former_process_wrote_counts(tmp_path: pathlib.Path) -> None:
+def test_what_a_former_process_wrote_counts(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "is_in_memory", lambda _: True)
     clock = clocks.ManualClock()
-    Process(tmp_path, clock, 10**6).write(900_000)
-    assert Process(tmp_path, clock, 10**6).write(100_001) == "WritesTooMuch"
+    Process(tmp_path, clock, 10**7).write(9_000_000)
+    assert Process(tmp_path, clock, 10**7).write(1_000_001) == "WritesTooMuch"
+
+
+def test_on_a_medium_it_is_noted_at_a_clean_stop_only(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "is_in_memory", lambda _: False)
+    process = Process(tmp_path, clocks.ManualClock(), 10**7)
+    process.write(9_000_000)
+    assert list(tmp_path.iterdir()) == []
+    process.flash.remember()
+    assert Process(tmp_path, clocks.ManualClock(), 10**7).write(1_000_001) == "WritesTooMuch"
+
+
+def test_what_is_in_memory_is_told_from_what_is_on_a_medium(tmp_path: pathlib.Path) -> None:
+    assert disk.is_in_memory("/dev/shm")
+    assert not disk.is_in_memory("/proc")
+    assert not disk.is_in_memory(tmp_path / "nothing")
 
 
 def test_a_memory_that_is_no_good_is_none(tmp_path: pathlib.Path) -> None:
