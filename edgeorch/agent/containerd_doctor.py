@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from edgeorch.agent import image_index
-from edgeorch.lib import conditions
+from edgeorch.lib import conditions, programs
 from edgeorch.runtime import errors, rebuild
 from edgeorch.wire import oci
 
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 CONDITION = "ContainerdRebuilt"
 LOOK_AGAIN = 60.0
 """Seconds between looks at a containerd that stays away."""
+_START_LIMIT = 120.0
 _TRIES, _AGAIN = 60, 1.0
 """So often, and so many seconds apart, containerd is asked whether it is back."""
 
@@ -72,8 +73,8 @@ class Doctor:
             self._away.set()
 
     async def run(self) -> None:
-        await self._finish()
         while True:
+            await self._finish()
             await self._away.wait()
             await asyncio.sleep(self._patience)
             if not self._away.is_set() or await self._is_up():
@@ -114,15 +115,9 @@ class Doctor:
     async def _start(self) -> None:
         if not self._restart:
             return
-        child = await asyncio.create_subprocess_exec(
-            *self._restart,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        _, wrong = await child.communicate()
-        if child.returncode:
-            log.error("%s: %s", " ".join(self._restart), wrong.decode(errors="replace").strip())
+        done = await programs.run(*self._restart, limit=_START_LIMIT)
+        if done.code:
+            log.error("%s: %s", " ".join(self._restart), done.complaint)
 
     async def _finish(self) -> None:
         """Make images of what was salvaged, also by a process before this one."""

@@ -27,7 +27,7 @@ import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeorch.lib import files, json
+from edgeorch.lib import files, json, programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -397,27 +397,11 @@ async def _succeeds(*arguments: str) -> bool:
 async def _openssl(*arguments: str) -> bytes:
     """What the program writes. Raises CertificateError with its complaint."""
     try:
-        process = await asyncio.create_subprocess_exec(
-            "openssl",
-            *arguments,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        done = await programs.run("openssl", *arguments, limit=_TIMEOUT)
+    except TimeoutError as error:
+        raise CertificateError(f"openssl {arguments[0]} took too long") from error
     except OSError as error:
         raise CertificateError(f"cannot run openssl: {error}") from error
-    try:
-        async with asyncio.timeout(_TIMEOUT):
-            out, complaint = await process.communicate()
-    except BaseException as error:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-        if isinstance(error, TimeoutError):
-            raise CertificateError(f"openssl {arguments[0]} took too long") from error
-        raise
-    if process.returncode:
-        raise CertificateError(
-            f"openssl {arguments[0]} failed: {complaint.decode(errors='replace').strip()}"
-        )
-    return out
+    if done.code:
+        raise CertificateError(f"openssl {arguments[0]} failed: {done.complaint}")
+    return done.out

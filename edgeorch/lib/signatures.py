@@ -14,6 +14,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgeorch.lib import programs
+
 SIZE = 64
 """Bytes."""
 MAX_SIGNATURES = 8
@@ -78,23 +80,13 @@ async def _openssl(data: Path, signature: Path, key: Path) -> str | None:
     """None for a good signature, "" for one that is not, else why it cannot be told."""
     if not await asyncio.to_thread(key.is_file):
         return f"the trusted key {key} is not there"
-    child = await asyncio.create_subprocess_exec(
+    done = await programs.run(
         "openssl", "pkeyutl", "-verify", "-pubin", "-inkey", key, "-rawin",
         "-in", data, "-sigfile", signature,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        limit=_LIMIT,
     )  # fmt: skip
-    try:
-        async with asyncio.timeout(_LIMIT):
-            said, wrong = await child.communicate()
-    except BaseException:
-        if child.returncode is None:
-            child.kill()
-            await child.wait()
-        raise
-    if child.returncode == 0:
+    if done.code == 0:
         return None
-    if b"Verification Failure" in said + wrong:
+    if b"Verification Failure" in done.out + done.wrong:
         return ""
-    return f"the trusted key {key} cannot be used: {wrong.decode(errors='replace').strip()[:200]}"
+    return f"the trusted key {key} cannot be used: {done.complaint[:200]}"

@@ -17,7 +17,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from edgeorch.lib import json
+from edgeorch.lib import json, programs
 
 log = logging.getLogger(__name__)
 
@@ -41,28 +41,14 @@ class NftError(Exception):
 async def run(*arguments: str, text: str = "") -> bytes:
     """Run `nft` with `text` on its standard input. Raises NftError."""
     try:
-        child = await asyncio.create_subprocess_exec(
-            "nft",
-            *arguments,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        done = await programs.run("nft", *arguments, limit=TIMEOUT, given=text.encode())
     except FileNotFoundError:
         raise NftError("cannot run nft: not installed (apt-get install nftables)") from None
-    try:
-        async with asyncio.timeout(TIMEOUT):
-            out, err = await child.communicate(text.encode())
     except TimeoutError:
         raise NftError(f"nft did not finish within {TIMEOUT:.0f} s") from None
-    finally:
-        if child.returncode is None:
-            child.kill()
-            await child.wait()
-    if child.returncode != 0:
-        told = err.decode(errors="replace").strip() or f"exit code {child.returncode}"
-        raise NftError(f"nft: {told}")
-    return out
+    if done.code != 0:
+        raise NftError(f"nft: {done.complaint or f'exit code {done.code}'}")
+    return done.out
 
 
 class Table:
