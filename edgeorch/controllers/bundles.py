@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol
 
-from edgeorch.controllers import bundle_objects, frame, world
-from edgeorch.core import bundle_plan, image_names, readiness
+from edgeorch.controllers import bundle_objects, bundle_parts, bundle_revisions, frame, world
+from edgeorch.core import bundle_plan, bundle_status, readiness
 from edgeorch.core.bundle_plan import Do
 from edgeorch.lib import backoff, signatures
 from edgeorch.lib import clock as clocks
@@ -27,9 +27,7 @@ from edgeorch.store.stored import Stored
 
 log = logging.getLogger(__name__)
 
-_BUNDLES, _REVISIONS = kinds.BUNDLE.resource, kinds.BUNDLE_REVISION.resource
-_MAX_MISSING = 20
-_DURABLE = ("version", "lastGoodVersion", "starts", "refusedVersions")
+_BUNDLES = kinds.BUNDLE.resource
 RETRY = backoff.Policy(initial=5.0, factor=2.0, cap=60.0)
 """Seconds after which what could not be applied is tried again."""
 ENDING = 5.0
@@ -70,18 +68,9 @@ class _Life:
     """Nothing is left on the device of versions before."""
     finished: set[bundle_objects.Key] = field(default_factory=set)
     """Jobs that were seen complete before their time to live was over."""
-    parts: tuple[str, Sequence[_Part]] = ("", ())
+    parts: tuple[str, Sequence[bundle_parts.Part]] = ("", ())
     wrong: Sequence[str] = ()
     """What this edgeorch cannot read of that version."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """What has to be remembered of an object of a version. `passes`: a Job that goes by itself."""
-
-    kind: kinds.Kind
-    key: bundle_objects.Key
-    passes: bool
 
 
 class Gate(Protocol):
@@ -112,7 +101,6 @@ class Bundles(frame.Controller[str]):
         self._world = shared
         self._objects = shared.objects
         self._clock = shared.clock
-        self._table = table
         self._gates = gates
         self._hold = hold
         self._reach = reach
@@ -120,6 +108,7 @@ class Bundles(frame.Controller[str]):
         self._health_url = health_url
         self._events = shared.events.recorder(self.name)
         self._parts = bundle_objects.BundleObjects(shared.objects, table, shared.clock)
+        self._revisions = bundle_revisions.Revisions(shared.objects, table)
         self._lives: dict[str, _Life] = {}
         self._changing = asyncio.Lock()
         """One version of one bundle is put on the device at a time."""
@@ -232,13 +221,7 @@ class Bundles(frame.Controller[str]):
                     "spec": _spec({}, asked, ""),
                 },
             )
-        revision = bundles.revision_name(asked.name, version)
-        if self._objects.find(_REVISIONS, "", revision) is None:
-            images = set().union(*(image_names.named(item.obj) for item in asked.items))
-            await self._objects.create(
-                _REVISIONS,
-                bundles.revision(stored.decode(), version, asked.manifests, sorted(images)),
-            )
+        await self._revisions.keep(stored, version, asked)
         if bundle_plan.refusal(stored.view(bundles.Bundle), version) is not None:
             stored = await self._note(
                 asked.name,
@@ -263,8 +246,7 @@ class Bundles(frame.Controller[str]):
 
     def manifests(self, name: str, version: str) -> bytes | None:
         """Of a version that is kept."""
-        found = self._objects.find(_REVISIONS, "", bundles.revision_name(name, version))
-        return bundles.unpacked(found.decode()) if found is not None else None
+        return self._revisions.manifests(name, version)
 
     # --- reconciling ----------------------------------------------------------------------------
 
@@ -280,21 +262,29 @@ class Bundles(frame.Controller[str]):
             if stored is None:
                 return None
             stored = await self._count_start(stored)
-            decision = self._decide(stored)
-            again = await self._carry_out(stored, decision)
+            decision, seen = self._decide(stored)
+            again = await self._carry_out(stored, decision, seen)
         if decision.do is Do.CHECK_HEALTH:
             await self._check_health(key, stored.view(bundles.Bundle))
             again = 0.0
         return again
 
-    def _decide(self, stored: Stored) -> bundle_plan.Decision:
+    def _decide(self, stored: Stored) -> tuple[bundle_plan.Decision, bundle_plan.Seen]:
         bundle = stored.view(bundles.Bundle)
-        return bundle_plan.decide(bundle, self._look(stored, bundle))
+        seen = self._look(stored, bundle)
+        return bundle_plan.decide(bundle, seen), seen
 
     def _look(self, stored: Stored, bundle: bundles.Bundle) -> bundle_plan.Seen:
         life, now = self._life(stored.name, bundle), self._clock.monotonic()
-        missing = self._missing(stored.name, bundle.status.version)
-        if missing or not bundle.status.version:
+        status = bundle.status
+        parts = self._remembered(stored.name, status.version)
+        missing = bundle_parts.missing(
+            self._objects,
+            parts,
+            finished=life.finished,
+            believed=status.version == status.last_good_version,
+        )
+        if missing or not status.version:
             life.ready_since = None
         else:
             life.was_ready = True
@@ -303,7 +293,7 @@ class Bundles(frame.Controller[str]):
             stored={
                 version
                 for version in bundle_plan.needed(bundle)
-                if self._objects.find(_REVISIONS, "", bundles.revision_name(stored.name, version))
+                if self._revisions.has(stored.name, version)
             },
             missing=missing,
             attempt=bundle_plan.Attempt(
@@ -313,13 +303,10 @@ class Bundles(frame.Controller[str]):
                 unreachable=life.unreachable,
                 checked_since=now - life.checked,
             ),
-            held=self._held() if bundle.status.version != bundle_plan.aim(bundle) else "",
+            held=self._held() if status.version != bundle_plan.aim(bundle) else "",
             failed=life.failed,
             health_url=bundle.spec.health_url or self._health_url,
-            has_workloads=any(
-                part.kind.resource in (*readiness.OF_PODS, kinds.POD.resource)
-                for part in self._remembered(stored.name, bundle.status.version)
-            ),
+            has_workloads=any(part.runs_pods for part in parts),
         )
 
     def _life(self, name: str, bundle: bundles.Bundle) -> _Life:
@@ -329,65 +316,16 @@ class Bundles(frame.Controller[str]):
             life = self._lives[name] = _Life(self._clock.monotonic(), target)
         return life
 
-    def _missing(self, name: str, version: str) -> list[bundle_plan.Missing]:
-        found = []
-        for part in self._remembered(name, version):
-            stored = self._objects.find(*part.key)
-            if part.passes and self._is_over(name, version, part, stored):
-                continue
-            if stored is None:
-                told = "is not there"
-            elif told := readiness.missing(part.kind.resource, stored.decode()):
-                told = "; ".join(filter(None, (told, self._trouble(part.kind, stored))))
-            if told:
-                _, namespace, own = part.key
-                found.append(bundle_plan.Missing(part.kind.kind, namespace, own, told))
-        return found
-
-    def _is_over(self, name: str, version: str, part: _Part, stored: Stored | None) -> bool:
-        """A Job that was complete, and went when its time to live was over."""
-        if stored is not None and b'"deletionTimestamp"' not in stored.raw:
-            return False
-        bundle, life = self._objects.find(_BUNDLES, "", name), self._lives.get(name)
-        if bundle is None or life is None:
-            return False
-        return part.key in life.finished or (
-            bundle.view(bundles.Bundle).status.last_good_version == version
-        )
-
-    def _trouble(self, kind: kinds.Kind, owner: Stored) -> str:
-        """Of the first pod that is known to be in any."""
-        if kind.resource not in readiness.OF_PODS:
-            return ""
-        selector = (owner.decode().get("spec") or {}).get("selector") or {}
-        wanted = selector.get(
-            "matchLabels", selector if kind is kinds.REPLICATION_CONTROLLER else {}
-        )
-        for stored in self._objects.list(kinds.POD.resource, owner.namespace).items:
-            pod = stored.decode()
-            labels = pod["metadata"].get("labels") or {}
-            if wanted and wanted.items() <= labels.items() and (told := readiness.trouble(pod)):
-                return f"pod {stored.name}: {told}"
-        return ""
-
-    def _remembered(self, name: str, version: str) -> Sequence[_Part]:
+    def _remembered(self, name: str, version: str) -> Sequence[bundle_parts.Part]:
         """What a version consists of; parsed once, and little is kept of it."""
         life = self._lives.get(name)
         if life is not None and life.parts[0] == version:
             return life.parts[1]
-        items, wrong = self._read(name, version)
-        found = [_part(item) for item in items]
+        items, wrong = self._revisions.read(name, version)
+        found = bundle_parts.of(items)
         if life is not None:
             life.parts, life.wrong = (version, found), wrong
         return found
-
-    def _read(self, name: str, version: str) -> tuple[Sequence[bundles.Item], Sequence[str]]:
-        """The objects of a version that is kept, and what this edgeorch finds wrong with them."""
-        manifests = self.manifests(name, version) if version else None
-        if not manifests:
-            return [], []
-        items, causes = bundles.parse(manifests, self._table, self._objects.registry)
-        return items, [str(cause) for cause in causes]
 
     async def _count_start(self, stored: Stored) -> Stored:
         """The first look in this process at a version that is not good yet is one more start."""
@@ -400,12 +338,14 @@ class Bundles(frame.Controller[str]):
             return stored
         return await self._note(stored.name, starts=status.starts + 1)
 
-    async def _carry_out(self, stored: Stored, decision: bundle_plan.Decision) -> float | None:
+    async def _carry_out(
+        self, stored: Stored, decision: bundle_plan.Decision, seen: bundle_plan.Seen
+    ) -> float | None:
         """Seconds after which to look again. With `_changing`."""
         name, again = stored.name, decision.again
         match decision.do:
             case Do.APPLY:
-                items, wrong = self._read(name, decision.target)
+                items, wrong = self._revisions.read(name, decision.target)
                 changes = await self._apply(stored, decision.target, items, wrong)
                 life = self._lives[name]
                 life.failures = life.failures + 1 if changes.failed else 0
@@ -422,7 +362,7 @@ class Bundles(frame.Controller[str]):
             case _:
                 pass
         await self._tidy(stored)
-        await self._report(stored, decision)
+        await self._report(stored, decision, seen)
         return again
 
     async def _tidy(self, stored: Stored) -> None:
@@ -452,7 +392,7 @@ class Bundles(frame.Controller[str]):
         """All objects of a version; once they are there, that they are. With `_changing`."""
         name, bundle = stored.name, stored.view(bundles.Bundle)
         life = self._life(name, bundle)
-        life.parts, life.wrong = (version, [_part(item) for item in items]), wrong
+        life.parts, life.wrong = (version, bundle_parts.of(items)), wrong
         changes = bundles.Changes(failed=[*wrong])
         if not wrong:
             changes = await self._parts.apply(
@@ -475,7 +415,7 @@ class Bundles(frame.Controller[str]):
             self._events.event(stored.decode(), recorder.NORMAL, "Applied", told)
             await self._drop_revisions(stored)
         stored = self._objects.get(_BUNDLES, "", name)
-        await self._report(stored, self._decide(stored))
+        await self._report(stored, *self._decide(stored))
         return changes
 
     async def _refuse_version(self, stored: Stored, decision: bundle_plan.Decision) -> None:
@@ -507,14 +447,7 @@ class Bundles(frame.Controller[str]):
 
     async def _drop_revisions(self, stored: Stored) -> None:
         needed = bundle_plan.needed(stored.view(bundles.Bundle))
-        await self._keep_revisions(
-            stored.name, {bundles.revision_name(stored.name, version) for version in needed}
-        )
-
-    async def _keep_revisions(self, name: str, needed: Collection[str]) -> None:
-        for each in self._objects.list(_REVISIONS).items:
-            if bundles.is_revision_of(name, each.name) and each.name not in needed:
-                await frame.ignoring_absence(self._objects.delete(_REVISIONS, "", each.name))
+        await self._revisions.drop(stored.name, but=needed)
 
     async def _end(self, stored: Stored) -> float | None:
         """The Bundle is deleted: its objects go with it, or stay when they are to be orphaned."""
@@ -529,7 +462,7 @@ class Bundles(frame.Controller[str]):
                 changes = await self._parts.prune(name)
                 if changes.failed or any(True for _ in self._parts.held(name)):
                     return ENDING
-            await self._keep_revisions(name, ())
+            await self._revisions.drop(name)
 
             def finished(current: Object) -> Object:
                 left = [
@@ -560,57 +493,31 @@ class Bundles(frame.Controller[str]):
             _BUNDLES, "", name, change, subresource="status", durable=True
         )
 
-    def _images(self, name: str) -> list[str]:
-        """What the versions that are kept need on the device."""
-        kept = self._objects.list(_REVISIONS).items
-        found = [
-            image_names.named(each.decode())
-            for each in kept
-            if bundles.is_revision_of(name, each.name)
-        ]
-        return sorted(set().union(*found))
-
-    async def _report(self, stored: Stored, decision: bundle_plan.Decision) -> None:
+    async def _report(
+        self, stored: Stored, decision: bundle_plan.Decision, seen: bundle_plan.Seen
+    ) -> None:
         """What may be seen anew after every start: in memory only."""
-        bundle = stored.view(bundles.Bundle)
-        missing = self._missing(stored.name, bundle.status.version)
-        total = len(self._remembered(stored.name, bundle.status.version))
+        version = stored.view(bundles.Bundle).status.version
+        total = len(self._remembered(stored.name, version))
+        images = self._revisions.images(stored.name)
         now = clocks.rfc3339(self._clock.now())
 
-        images = self._images(stored.name)
-
         def change(current: Object) -> Object:
-            before = current.get("status") or {}
-            status = {name: before[name] for name in _DURABLE if before.get(name)}
-            status |= {
-                "phase": decision.phase,
-                "observedGeneration": current["metadata"].get("generation") or 0,
-                "objects": {"total": total, "ready": total - len(missing)},
-                "conditions": _conditions(before, decision, now),
-                "images": images,
-            }
-            if decision.message:
-                status["message"] = decision.message
-            if missing:
-                status["missing"] = [_shown(each) for each in missing[:_MAX_MISSING]]
+            status = bundle_status.rendered(
+                current, decision, seen.missing, total=total, images=images, now=now
+            )
             return {**current, "status": status}
 
-        await frame.ignoring_absence(
-            self._objects.update(
-                _BUNDLES,
-                "",
-                stored.name,
-                change,
-                subresource="status",
-                durable=False,
-                fleeting=True,
-            )
+        told = self._objects.update(
+            _BUNDLES,
+            "",
+            stored.name,
+            change,
+            subresource="status",
+            durable=False,
+            fleeting=True,
         )
-
-
-def _part(item: bundles.Item) -> _Part:
-    ends = item.kind is kinds.JOB and "ttlSecondsAfterFinished" in (item.obj.get("spec") or {})
-    return _Part(item.kind, item.key, ends)
+        await frame.ignoring_absence(told)
 
 
 def _spares_data(bundle: bundles.Bundle, version: str) -> bool:
@@ -652,33 +559,3 @@ def _spec(before: Object, asked: bundles.Push, version: str) -> Object:
     if asked.health_url is not None:
         spec["healthURL"] = asked.health_url
     return spec
-
-
-def _shown(missing: bundle_plan.Missing) -> Object:
-    found = {"kind": missing.kind, "name": missing.name, "message": missing.message}
-    return found | ({"namespace": missing.namespace} if missing.namespace else {})
-
-
-def _conditions(before: Object, decision: bundle_plan.Decision, now: str) -> list[Object]:
-    old = {each["type"]: each for each in before.get("conditions") or ()}
-    ready = decision.phase in (bundle_plan.READY,)
-    found = [_condition(old, "Ready", ready, decision.phase, decision.message, now)]
-    if decision.held or "Held" in old:
-        reason = "UpdatesHeld" if decision.held else "NotHeld"
-        found.append(_condition(old, "Held", bool(decision.held), reason, decision.held, now))
-    return found
-
-
-def _condition(
-    old: dict[str, Object], kind: str, value: bool, reason: str, message: str, now: str
-) -> Object:
-    status = "True" if value else "False"
-    before = old.get(kind) or {}
-    since = before.get("lastTransitionTime") if before.get("status") == status else None
-    return {
-        "type": kind,
-        "status": status,
-        "reason": reason,
-        "message": message,
-        "lastTransitionTime": since or now,
-    }

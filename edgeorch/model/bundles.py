@@ -74,6 +74,16 @@ class Bundle(views.View, frozen=True, kw_only=True):
     status: BundleStatus = BundleStatus()
 
 
+class _Container(views.View, frozen=True, kw_only=True):
+    image: str
+
+
+class Revision(views.View, frozen=True, kw_only=True):
+    """Of a BundleRevision what can be told without unpacking it."""
+
+    containers: tuple[_Container, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """One object of a bundle. `place` names it in errors: document 2 (Deployment shop/web)."""
