@@ -16,7 +16,13 @@ import logging
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from edgeorch.core import bundle_order, namespaces
+from edgeorch.core import (
+    bundle_conflicts,
+    bundle_order,
+    namespaces,
+    priorities,
+    service_accounts,
+)
 from edgeorch.lib import clock as clocks
 from edgeorch.lib import json
 from edgeorch.model import apply, bundles, errors, kinds, schema
@@ -71,12 +77,16 @@ class BundleObjects:
         self, bundle: str, items: Sequence[Item], *, spare_data: bool = False
     ) -> tuple[Changes, list[errors.Cause]]:
         """What `apply` would do, and every reason why it could not."""
-        changes, causes = Changes(), []
-        named = {item.obj["metadata"]["name"] for item in items if item.kind is kinds.NAMESPACE}
-        coming = {name for name in named if self._objects.find("namespaces", "", name) is None}
+        changes = Changes()
+        causes = [
+            errors.Cause("FieldValueDuplicate", each.place, each.told)
+            for each in bundle_conflicts.conflicts(items)
+        ]
+        coming = {item.key for item in items if self._objects.find(*item.key) is None}
         for item in bundle_order.ordered(items):
+            unchecked = self._unchecked(item, coming)
             try:
-                did = await self._one(bundle, item, coming=coming, dry_run=True)
+                did = await self._one(bundle, item, coming=unchecked, dry_run=True)
             except errors.StatusError as error:
                 causes += _causes(item, error)
             else:
@@ -84,6 +94,21 @@ class BundleObjects:
         keep = {item.key for item in items}
         await self._prune(bundle, keep, changes, spare_data=spare_data, dry_run=True)
         return changes, causes
+
+    def _unchecked(self, item: Item, coming: Collection[Key]) -> list[str]:
+        """The object's namespace, when something that its admission asks for comes with it."""
+        namespace = item.key[1]
+        home = kinds.NAMESPACE.resource, "", namespace
+        if home in coming:
+            return [namespace]
+        if item.kind is not kinds.POD or self._objects.find(*home) is None:
+            return []
+        asked = (
+            (kinds.SERVICE_ACCOUNT.resource, namespace, service_accounts.name_of(item.obj)),
+            (kinds.PRIORITY_CLASS.resource, "", priorities.name_of(item.obj)),
+            (kinds.RUNTIME_CLASS.resource, "", item.obj["spec"].get("runtimeClassName")),
+        )
+        return [namespace] if any(each in coming for each in asked) else []
 
     def _refuse_foreign(self, bundle: str, item: Item) -> None:
         """Raises StatusError (409)."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from edgeorch.core import bundle_conflicts
 from edgeorch.model import kinds
 from edgeorch.model.bundles import Item
 from edgeorch.model.kinds import Kind
@@ -28,5 +29,6 @@ def rank(kind: Kind) -> int:
 
 
 def ordered(items: Iterable[Item]) -> list[Item]:
-    """As they are to be applied; what ranks the same stays in the sender's order."""
-    return sorted(items, key=lambda item: rank(item.kind))
+    """As they are to be applied; what ranks the same stays in the sender's order, but that what
+    asks for something certain goes before what is given anything that is free."""
+    return sorted(items, key=lambda item: (rank(item.kind), not bundle_conflicts.claims(item)))

@@ -29,6 +29,8 @@ MAX_STARTS = 3
 MAX_REFUSED = 10
 HEALTH_AGAIN = 5.0
 """Seconds between two tries of a health URL."""
+HEALTH_RARELY = 300.0
+"""Seconds at most, when the deadline is over and there is nothing to go back to."""
 
 
 class Do(Enum):
@@ -168,14 +170,18 @@ def _on_trial(bundle: bundles.Bundle, target: str, seen: Seen) -> Decision:
     if not seen.health_url or attempt.unreachable == "":
         return Decision(Do.BELIEVE, target, READY)
     told = f"{seen.health_url} is not reachable: {attempt.unreachable}"
+    told = f"{late}: {told}" if late else told
     if attempt.unreachable is None:
         return Decision(Do.CHECK_HEALTH, target, PROGRESSING)
     if late and bundle.status.last_good_version:
-        return _go_back(bundle, target, f"{late}: {told}")
+        return _go_back(bundle, target, told)
     phase = DEGRADED if late else PROGRESSING
-    if attempt.checked_since >= HEALTH_AGAIN:
+    # The longer it has been late, the more rarely: nobody may ever answer.
+    overdue = attempt.since - attempt.checked_since - bundle.spec.deadline_seconds
+    pause = min(HEALTH_RARELY, max(HEALTH_AGAIN, overdue))
+    if attempt.checked_since >= pause:
         return Decision(Do.CHECK_HEALTH, target, phase, told)
-    return Decision(Do.WAIT, target, phase, told, again=HEALTH_AGAIN - attempt.checked_since)
+    return Decision(Do.WAIT, target, phase, told, again=pause - attempt.checked_since)
 
 
 def _established(bundle: bundles.Bundle, target: str, seen: Seen) -> Decision:

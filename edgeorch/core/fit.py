@@ -25,6 +25,8 @@ _TEMPLATED = {
     kinds.DAEMON_SET.resource: "",
 }
 """Where each says how many pods it makes; "" for one."""
+_Port = tuple[str, str, int]
+"""Address, protocol, number."""
 _UNITS = {pod_resources.CPU: ("m", quantity.NANO // 1000)}
 
 
@@ -95,10 +97,11 @@ def check(
     for pod in others:
         usage.add(pod)
     own = {("0.0.0.0", "TCP", port) for port in reserved}
+    mine: dict[_Port, str] = {}
     troubles = []
     for each in demand:
         troubles += _placed(each, node)
-        troubles += _ports(each, usage, own)
+        troubles += _ports(each, usage, own, mine)
     return troubles + _sums(demand, node, usage)
 
 
@@ -118,19 +121,35 @@ def _placed(each: Wanted, node: views.Node) -> list[Trouble]:
     return [Trouble(each.place, told)]
 
 
-def _ports(each: Wanted, usage: scheduling.Usage, own: set[tuple[str, str, int]]) -> list[Trouble]:
-    """Host ports are taken one after another, also by the bundle's own pods."""
+def _ports(
+    each: Wanted, usage: scheduling.Usage, own: set[_Port], mine: dict[_Port, str]
+) -> list[Trouble]:
+    """Host ports are taken one after another, also by the bundle's own pods: `mine` says whose."""
     found = []
-    for port in sorted(scheduling.host_ports(each.pod)):
+    for port in sorted(_host_ports(each.pod)):
         one, told = frozenset((port,)), f"{port[1]} hostPort {port[2]}"
         if scheduling.clash(one, own):
             found.append(Trouble(each.place, f"{told} is the device's own"))
         elif scheduling.clash(one, usage.ports):
             found.append(Trouble(each.place, f"{told} is taken"))
+        elif other := next((mine[p] for p in mine if scheduling.clash(one, (p,))), ""):
+            found.append(Trouble(each.place, f"{told} is what {other} asks for, too"))
         elif each.count > 1:
             found.append(Trouble(each.place, f"{told} can be had once, not {each.count} times"))
         if each.count:
-            usage.ports[port] = usage.ports.get(port, 0) + 1
+            mine.setdefault(port, each.place)
+    return found
+
+
+def _host_ports(pod: views.Pod) -> frozenset[_Port]:
+    """In the host's network every port is one of the host's (the API's defaults say so)."""
+    found = scheduling.host_ports(pod)
+    if pod.spec.host_network:
+        found |= {
+            (port.host_ip or "0.0.0.0", port.protocol, port.container_port)
+            for container in pod.spec.containers
+            for port in container.ports
+        }
     return found
 
 

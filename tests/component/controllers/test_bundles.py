@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from edgeorch.agent.volumes import folders
-from edgeorch.controllers import assembly, world
+from edgeorch.controllers import account_admission, assembly, world
 from edgeorch.controllers import bundles as controller
 from edgeorch.lib import clock as clocks
 from edgeorch.lib import tasks
 from edgeorch.model import bundles, errors, kinds, schema
+from edgeorch.proxy import allocation
 from edgeorch.store import database, objects, recorder
 
 Object = dict[str, Any]
@@ -306,6 +307,40 @@ async def test_what_was_never_applied_is_not_kept(device: Device) -> None:
     device.hold.news.set()
     await device.settled("Ready")
     assert device.store.get("configmaps", "default", "b").decode()["data"] == {"v": "4"}
+
+
+async def test_what_two_of_one_bundle_want_is_told_before_anything_is_done(device: Device) -> None:
+    """Each of them alone could have it; and what one of them brings the other may use."""
+    store = device.store
+    services = allocation.ServiceAllocator("10.9.0.0/24", (30000, 30002), lambda _: 0)
+    store.allocate_with("services", services)
+    store.admit_with("pods", account_admission.AccountAdmission(store))
+
+    def service(name: str, **port: int) -> Object:
+        spec = {"type": "NodePort", "ports": [{"port": 80, **port}]}
+        meta = {"name": name}
+        return {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": spec}
+
+    with pytest.raises(errors.StatusError) as refused:
+        await device.push(service("a", nodePort=30000), service("b", nodePort=30000))
+    (cause,) = refused.value.details["causes"]
+    assert cause["field"] == "document 2 (Service default/b) spec.ports[0].nodePort"
+    assert "document 1 (Service default/a)" in cause["message"]
+    assert not device.names("services")
+
+    meta = {"name": "robot"}
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta}
+    spec = {"serviceAccountName": "robot", "containers": [{"name": "c", "image": "i"}]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
+    # Whatever is free is given out last: here it would be the port that the other asks for.
+    outcome = await device.push(pod, account, service("a"), service("b", nodePort=30000))
+    assert not outcome.changes.failed
+    ports = {
+        stored.name: stored.decode()["spec"]["ports"][0]["nodePort"]
+        for stored in store.list("services").items
+    }
+    assert ports == {"a": 30001, "b": 30000}
+    assert "robot" in device.names("pods")
 
 
 async def test_a_wrong_deadline_is_told_with_all_else(device: Device) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -128,6 +129,26 @@ CASES = {
         Seen(BOTH, [WEB], _after(1)), Do.WAIT, NEW, "Progressing",
     ),
 }  # fmt: skip
+
+
+def test_a_first_version_that_nobody_answers_for_is_asked_for_ever_more_rarely() -> None:
+    bundle = _bundle(version=NEW)
+    now, tries = 0.0, [0.0]
+    while now < 24 * 3600:
+        attempt = _after(now, unreachable="no", checked_since=now - tries[-1])
+        found = bundle_plan.decide(bundle, Seen(BOTH, attempt=attempt, health_url="http://f"))
+        if now >= 60:
+            told = "not ready within 60 s: http://f is not reachable: no"
+            assert (found.phase, found.message) == ("Degraded", told)
+        if found.do is Do.CHECK_HEALTH:
+            tries.append(now)
+            continue
+        assert found.again
+        now += found.again
+    pauses = [later - earlier for earlier, later in itertools.pairwise(tries)]
+    assert pauses == sorted(pauses)
+    assert (pauses[0], pauses[-1]) == (bundle_plan.HEALTH_AGAIN, bundle_plan.HEALTH_RARELY)
+    assert len(tries) < 330
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -88,10 +88,27 @@ def test_all_reasons_come_at_once() -> None:
         f"document 2 {place.format('b')}: TCP hostPort 8080 is taken",
         f"document 3 {place.format('c')}: TCP hostPort 6443 is the device's own",
         f"document 4 {place.format('d')}: TCP hostPort 9000 can be had once, not 2 times",
-        f"document 5 {place.format('e')}: TCP hostPort 9000 is taken",
+        (
+            f"document 5 {place.format('e')}: TCP hostPort 9000 is what "
+            f"document 4 {place.format('d')} asks for, too"
+        ),
         "pods: 7 pods and 1 others, but the device takes 4",
         "cpu: the bundle requests 3000m and others hold 0m, but the device has 2000m",
         "devices.edgeorch.io/gps: this device has none",
+    ]
+
+
+def test_in_the_hosts_network_every_port_is_one_of_the_hosts() -> None:
+    first = _deployment("a", _container(ports=[{"containerPort": 80}]), hostNetwork=True)
+    second = _deployment("b", _listening(80))
+    apart = _deployment("b", _container(ports=[{"containerPort": 80}]))
+    assert not _troubles(first, apart)
+    place = "(Deployment default/{}) spec.template.spec"
+    assert _troubles(first, second) == [
+        (
+            f"document 2 {place.format('b')}: TCP hostPort 80 is what "
+            f"document 1 {place.format('a')} asks for, too"
+        )
     ]
 
 

@@ -1,0 +1,74 @@
+"""What two objects of one bundle cannot both have.
+
+Each of them alone could be created, so that trying them one by one tells nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from edgeorch.model import kinds
+from edgeorch.model.bundles import Item
+from edgeorch.model.kinds import Object
+
+_EXPOSED = ("NodePort", "LoadBalancer")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Something that there is once. `what` names it, `path` is the field that asks for it."""
+
+    what: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    place: str
+    told: str
+
+
+def conflicts(items: Sequence[Item]) -> list[Conflict]:
+    found = []
+    taken: dict[str, Item] = {}
+    for item in items:
+        for claim in claims(item):
+            holder = taken.setdefault(claim.what, item)
+            # Within one object validation tells; a Service may have a port for TCP and for UDP.
+            if holder is not item:
+                told = f"{claim.what} is what {holder.place} asks for, too"
+                found.append(Conflict(f"{item.place} {claim.path}", told))
+    return found
+
+
+def claims(item: Item) -> list[Claim]:
+    """What the object asks for by name, and nothing else can have then."""
+    if item.kind is kinds.SERVICE:
+        return list(_service(item.obj.get("spec") or {}))
+    if item.kind is kinds.PRIORITY_CLASS and item.obj.get("globalDefault"):
+        return [Claim("being the default PriorityClass", "globalDefault")]
+    return []
+
+
+def _service(spec: Object) -> Iterator[Claim]:
+    kind = spec.get("type") or "ClusterIP"
+    if kind != "ExternalName":
+        for path, address in _addresses(spec):
+            yield Claim(f"clusterIP {address}", path)
+    if kind not in _EXPOSED:
+        return
+    for index, port in enumerate(spec.get("ports") or ()):
+        if number := port.get("nodePort"):
+            yield Claim(f"nodePort {number}", f"spec.ports[{index}].nodePort")
+    is_checked = kind == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
+    if is_checked and (number := spec.get("healthCheckNodePort")):
+        # Of the same range as node ports.
+        yield Claim(f"nodePort {number}", "spec.healthCheckNodePort")
+
+
+def _addresses(spec: Object) -> Iterable[tuple[str, str]]:
+    first, more = spec.get("clusterIP"), spec.get("clusterIPs") or ()
+    named = [("spec.clusterIP", first)] if first else []
+    named += [(f"spec.clusterIPs[{n}]", each) for n, each in enumerate(more) if each != first]
+    return [(path, address) for path, address in named if address not in (None, "", "None")]
