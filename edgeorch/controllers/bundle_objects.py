@@ -140,6 +140,19 @@ class BundleObjects:
         `spare_data`: claims, volumes and namespaces that are not wanted any more stay for now.
         `going_back`: what cannot be changed to what it was is made anew.
         """
+        changes = await self._written(bundle, items, going_back=going_back)
+        if not changes.failed:
+            keep = {item.key for item in items}
+            await self._prune(bundle, keep, changes, spare_data=spare_data)
+        return changes
+
+    async def restore(self, bundle: str, items: Sequence[Item]) -> Changes:
+        """Some objects of a version that is on the device."""
+        return await self._written(bundle, items)
+
+    async def _written(
+        self, bundle: str, items: Sequence[Item], *, going_back: bool = False
+    ) -> Changes:
         changes = Changes()
         for group in _groups(items):
             done = await asyncio.gather(
@@ -147,9 +160,6 @@ class BundleObjects:
             )
             for did in done:
                 did.append_to(changes)
-        if not changes.failed:
-            keep = {item.key for item in items}
-            await self._prune(bundle, keep, changes, spare_data=spare_data)
         return changes
 
     async def prune(self, bundle: str, keep: Collection[Key] = ()) -> Changes:

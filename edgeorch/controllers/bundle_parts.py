@@ -57,8 +57,15 @@ def missing(
             told = "; ".join(filter(None, (told, _trouble(objects, part.kind, stored))))
         if told:
             _, namespace, name = part.key
-            found.append(bundle_plan.Missing(part.kind.kind, namespace, name, told))
+            absent = stored is None and not _is_ending(objects, namespace)
+            found.append(bundle_plan.Missing(part.kind.kind, namespace, name, told, absent))
     return found
+
+
+def _is_ending(objects: Objects, namespace: str) -> bool:
+    """Whether nothing can be made there any more."""
+    found = objects.find(kinds.NAMESPACE.resource, "", namespace) if namespace else None
+    return found is not None and b'"deletionTimestamp"' in found.raw
 
 
 def _trouble(objects: Objects, kind: kinds.Kind, owner: Stored) -> str:

@@ -10,17 +10,23 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol
 
-from edgeorch.controllers import bundle_objects, bundle_parts, bundle_revisions, frame, world
-from edgeorch.core import bundle_plan, bundle_status, readiness
+from edgeorch.controllers import (
+    bundle_lives,
+    bundle_objects,
+    bundle_parts,
+    bundle_revisions,
+    bundle_wakes,
+    frame,
+    world,
+)
+from edgeorch.core import bundle_plan, bundle_push, bundle_status, readiness
 from edgeorch.core.bundle_plan import Do
 from edgeorch.lib import backoff, signatures
 from edgeorch.lib import clock as clocks
 from edgeorch.model import bundles, errors, kinds, schema
 from edgeorch.model.kinds import Object
-from edgeorch.model.validation import bundles as rules
 from edgeorch.store import recorder
 from edgeorch.store import watch as watches
 from edgeorch.store.stored import Stored
@@ -49,28 +55,6 @@ Reach = Callable[[str], Awaitable[str]]
 
 Verify = Callable[[bytes, str], Awaitable[None]]
 """Checks the signatures of manifests. Raises signatures.Invalid."""
-
-
-@dataclass(slots=True)
-class _Life:
-    """What this process knows of a bundle."""
-
-    began: float
-    version: str = ""
-    """Of which `began` tells."""
-    was_ready: bool = False
-    ready_since: float | None = None
-    unreachable: str | None = None
-    checked: float = 0.0
-    failed: str = ""
-    failures: int = 0
-    tidied: bool = False
-    """Nothing is left on the device of versions before."""
-    finished: set[bundle_objects.Key] = field(default_factory=set)
-    """Jobs that were seen complete before their time to live was over."""
-    parts: tuple[str, Sequence[bundle_parts.Part]] = ("", ())
-    wrong: Sequence[str] = ()
-    """What this edgeorch cannot read of that version."""
 
 
 class Gate(Protocol):
@@ -109,34 +93,35 @@ class Bundles(frame.Controller[str]):
         self._events = shared.events.recorder(self.name)
         self._parts = bundle_objects.BundleObjects(shared.objects, table, shared.clock)
         self._revisions = bundle_revisions.Revisions(shared.objects, table)
-        self._lives: dict[str, _Life] = {}
+        self._wakes = bundle_wakes.Wakes(
+            shared.objects, lambda *event: self._told(*event), self._wake_all
+        )
+        self._lives = bundle_lives.Lives(
+            shared.objects,
+            self._revisions,
+            shared.clock,
+            self._held,
+            self._wakes.follow,
+            health_url,
+        )
         self._changing = asyncio.Lock()
         """One version of one bundle is put on the device at a time."""
 
     # --- waking ---------------------------------------------------------------------------------
 
     async def run(self) -> None:
+        self._wakes.follow([_BUNDLES])
         async with asyncio.TaskGroup() as tasks:
-            for resource in (_BUNDLES, *readiness.WATCHED):
-                tasks.create_task(self._watch(resource), name=f"{self.name} {resource}")
+            tasks.create_task(self._wakes.run(), name=f"{self.name} wakes")
             if self._hold is not None:
                 tasks.create_task(self._follow(self._hold), name=f"{self.name} hold")
             tasks.create_task(super().run(), name=self.name)
 
-    async def _watch(self, resource: str) -> None:
-        while True:
-            async with self._objects.watch(resource) as changes:
-                self._wake_all()
-                try:
-                    async for batch in changes:
-                        for event in batch:
-                            self._told(resource, event)
-                except watches.Expired:
-                    log.debug("%s: %s: fell behind; looking at everything", self.name, resource)
-
     def _told(self, resource: str, event: watches.Event) -> None:
         if resource == _BUNDLES:
             self.wake(event.stored.name)
+        elif resource == kinds.NAMESPACE.resource and event.type != watches.MODIFIED:
+            self._wake_all()  # what was deleted along with it may come back, or not before it does
         elif b'"bundle:' in event.stored.raw:
             obj = event.stored.decode()
             for name in bundles.managers_in(obj):
@@ -182,10 +167,13 @@ class Bundles(frame.Controller[str]):
             check(stored)
             version = bundles.version_of(asked.manifests)
             if stored is not None:
-                _refuse(stored, version, asked)
-            spare = stored is not None and _spares_data(stored.view(bundles.Bundle), version)
+                bundle_push.refuse(stored.view(bundles.Bundle), version, asked)
+            spare = stored is not None and bundle_push.spares_data(
+                stored.view(bundles.Bundle), version
+            )
             changes, causes = await self._parts.examine(asked.name, asked.items, spare_data=spare)
-            causes = [*_causes(stored, asked, version), *causes]
+            before = (stored.decode().get("spec") or {}) if stored is not None else {}
+            causes = [*bundle_push.causes(before, asked, version), *causes]
             told: list[str] = []
             for gate in self._gates:
                 found, warnings = await gate.look(asked.name, asked.items)
@@ -218,7 +206,7 @@ class Bundles(frame.Controller[str]):
                     "apiVersion": kinds.BUNDLE.api_version,
                     "kind": kinds.BUNDLE.kind,
                     "metadata": {"name": asked.name, "finalizers": [bundles.FINALIZER]},
-                    "spec": _spec({}, asked, ""),
+                    "spec": bundle_push.spec({}, asked, ""),
                 },
             )
         await self._revisions.keep(stored, version, asked)
@@ -237,7 +225,7 @@ class Bundles(frame.Controller[str]):
             finalizers = meta.get("finalizers") or []
             if bundles.FINALIZER not in finalizers:
                 meta = {**meta, "finalizers": [*finalizers, bundles.FINALIZER]}
-            spec = _spec(current.get("spec") or {}, asked, version)
+            spec = bundle_push.spec(current.get("spec") or {}, asked, version)
             return {**current, "metadata": meta, "spec": spec}
 
         stored = await self._objects.update(_BUNDLES, "", asked.name, want)
@@ -253,14 +241,14 @@ class Bundles(frame.Controller[str]):
     async def reconcile(self, key: str) -> float | None:
         stored = self._objects.find(_BUNDLES, "", key)
         if stored is None:
-            self._lives.pop(key, None)
+            self._lives.forget(key)
             return None
         if stored.view(bundles.Bundle).metadata.deletion_timestamp:
             return await self._end(stored)
         async with self._changing:
             stored = self._objects.find(_BUNDLES, "", key)
-            if stored is None:
-                return None
+            if stored is None or stored.view(bundles.Bundle).metadata.deletion_timestamp:
+                return 0.0
             stored = await self._count_start(stored)
             decision, seen = self._decide(stored)
             again = await self._carry_out(stored, decision, seen)
@@ -270,62 +258,8 @@ class Bundles(frame.Controller[str]):
         return again
 
     def _decide(self, stored: Stored) -> tuple[bundle_plan.Decision, bundle_plan.Seen]:
-        bundle = stored.view(bundles.Bundle)
-        seen = self._look(stored, bundle)
-        return bundle_plan.decide(bundle, seen), seen
-
-    def _look(self, stored: Stored, bundle: bundles.Bundle) -> bundle_plan.Seen:
-        life, now = self._life(stored.name, bundle), self._clock.monotonic()
-        status = bundle.status
-        parts = self._remembered(stored.name, status.version)
-        missing = bundle_parts.missing(
-            self._objects,
-            parts,
-            finished=life.finished,
-            believed=status.version == status.last_good_version,
-        )
-        if missing or not status.version:
-            life.ready_since = None
-        else:
-            life.was_ready = True
-            life.ready_since = now if life.ready_since is None else life.ready_since
-        return bundle_plan.Seen(
-            stored={
-                version
-                for version in bundle_plan.needed(bundle)
-                if self._revisions.has(stored.name, version)
-            },
-            missing=missing,
-            attempt=bundle_plan.Attempt(
-                since=now - life.began,
-                ready_for=0.0 if life.ready_since is None else now - life.ready_since,
-                was_ready=life.was_ready,
-                unreachable=life.unreachable,
-                checked_since=now - life.checked,
-            ),
-            held=self._held() if status.version != bundle_plan.aim(bundle) else "",
-            failed=life.failed,
-            health_url=bundle.spec.health_url or self._health_url,
-            has_workloads=any(part.runs_pods for part in parts),
-        )
-
-    def _life(self, name: str, bundle: bundles.Bundle) -> _Life:
-        """A new one with every version to be put on the device."""
-        target, life = bundle_plan.aim(bundle), self._lives.get(name)
-        if life is None or life.version != target:
-            life = self._lives[name] = _Life(self._clock.monotonic(), target)
-        return life
-
-    def _remembered(self, name: str, version: str) -> Sequence[bundle_parts.Part]:
-        """What a version consists of; parsed once, and little is kept of it."""
-        life = self._lives.get(name)
-        if life is not None and life.parts[0] == version:
-            return life.parts[1]
-        items, wrong = self._revisions.read(name, version)
-        found = bundle_parts.of(items)
-        if life is not None:
-            life.parts, life.wrong = (version, found), wrong
-        return found
+        seen = self._lives.look(stored)
+        return bundle_plan.decide(stored.view(bundles.Bundle), seen), seen
 
     async def _count_start(self, stored: Stored) -> Stored:
         """The first look in this process at a version that is not good yet is one more start."""
@@ -347,11 +281,15 @@ class Bundles(frame.Controller[str]):
             case Do.APPLY:
                 items, wrong = self._revisions.read(name, decision.target)
                 changes = await self._apply(stored, decision.target, items, wrong)
-                life = self._lives[name]
+                life = self._lives.of(stored)
                 life.failures = life.failures + 1 if changes.failed else 0
                 return RETRY.delay(life.failures - 1) if changes.failed else 0.0
             case Do.GO_BACK:
                 await self._refuse_version(stored, decision)
+                return 0.0
+            case Do.RESTORE:
+                await self._report(stored, decision, seen)
+                await self._restore(stored, decision.target, seen)
                 return 0.0
             case Do.BELIEVE:
                 stored = await self._note(name, lastGoodVersion=decision.target, starts=0)
@@ -369,11 +307,11 @@ class Bundles(frame.Controller[str]):
         """Take away what was left for a version that might have come back; once a good version,
         also once after a start. With `_changing`."""
         name, bundle = stored.name, stored.view(bundles.Bundle)
-        life, status = self._life(name, bundle), bundle.status
+        life, status = self._lives.of(stored), bundle.status
         target = bundle_plan.aim(bundle)
         if life.tidied or not target or not target == status.version == status.last_good_version:
             return
-        keep = {part.key for part in self._remembered(name, target)}
+        keep = {part.key for part in self._lives.parts(name, target)}
         if not keep or life.wrong:
             return
         changes = await self._parts.prune(name, keep)
@@ -391,14 +329,14 @@ class Bundles(frame.Controller[str]):
     ) -> bundles.Changes:
         """All objects of a version; once they are there, that they are. With `_changing`."""
         name, bundle = stored.name, stored.view(bundles.Bundle)
-        life = self._life(name, bundle)
-        life.parts, life.wrong = (version, bundle_parts.of(items)), wrong
+        life = self._lives.of(stored)
+        self._lives.remember(life, version, bundle_parts.of(items), wrong)
         changes = bundles.Changes(failed=[*wrong])
         if not wrong:
             changes = await self._parts.apply(
                 name,
                 items,
-                spare_data=_spares_data(bundle, version),
+                spare_data=bundle_push.spares_data(bundle, version),
                 going_back=version == bundle.status.last_good_version != bundle.spec.version,
             )
         life.failed = "; ".join(changes.failed)
@@ -408,15 +346,29 @@ class Bundles(frame.Controller[str]):
                 stored.decode(), recorder.WARNING, "ApplyFailed", f"{told}: {life.failed}"
             )
         elif bundle.status.version != version:
-            self._lives[name] = replace(
-                life, began=self._clock.monotonic(), was_ready=False, ready_since=None
-            )
+            self._lives.applied(name)
             stored = await self._note(name, version=version, starts=0)
             self._events.event(stored.decode(), recorder.NORMAL, "Applied", told)
             await self._drop_revisions(stored)
         stored = self._objects.get(_BUNDLES, "", name)
         await self._report(stored, *self._decide(stored))
         return changes
+
+    async def _restore(self, stored: Stored, version: str, seen: bundle_plan.Seen) -> None:
+        """Make again what somebody has deleted, and nothing else. With `_changing`."""
+        life, now = self._lives.of(stored), self._clock.monotonic()
+        life.restores, life.restored = bundle_plan.restores(seen.attempt) + 1, now
+        gone = {(each.kind, each.namespace, each.name) for each in seen.missing if each.absent}
+        items, _ = self._revisions.read(stored.name, version)
+        found = [item for item in items if (item.kind.kind, *item.key[1:]) in gone]
+        changes = await self._parts.restore(stored.name, found)
+        life.not_restored = "; ".join(changes.failed)
+        if changes.created:
+            told = f"Made again, since somebody has deleted it: {', '.join(changes.created)}"
+            self._events.event(stored.decode(), recorder.WARNING, "Restored", told)
+        if changes.failed:
+            told = f"Cannot be made again: {life.not_restored}"
+            self._events.event(stored.decode(), recorder.WARNING, "RestoreFailed", told)
 
     async def _refuse_version(self, stored: Stored, decision: bundle_plan.Decision) -> None:
         status = stored.decode().get("status") or {}
@@ -471,7 +423,7 @@ class Bundles(frame.Controller[str]):
                 return {**current, "metadata": {**current["metadata"], "finalizers": left}}
 
             await frame.ignoring_absence(self._objects.update(_BUNDLES, "", name, finished))
-        self._lives.pop(name, None)
+        self._lives.forget(name)
         return None
 
     # --- telling --------------------------------------------------------------------------------
@@ -498,7 +450,7 @@ class Bundles(frame.Controller[str]):
     ) -> None:
         """What may be seen anew after every start: in memory only."""
         version = stored.view(bundles.Bundle).status.version
-        total = len(self._remembered(stored.name, version))
+        total = len(self._lives.parts(stored.name, version))
         images = self._revisions.images(stored.name)
         now = clocks.rfc3339(self._clock.now())
 
@@ -518,44 +470,3 @@ class Bundles(frame.Controller[str]):
             fleeting=True,
         )
         await frame.ignoring_absence(told)
-
-
-def _spares_data(bundle: bundles.Bundle, version: str) -> bool:
-    """While there is a version that might come back, and would want its data again."""
-    good = bundle.status.last_good_version
-    return bool(good) and good != version
-
-
-def _causes(stored: Stored | None, asked: bundles.Push, version: str) -> list[errors.Cause]:
-    """What is wrong with what is asked for besides the manifests."""
-    before = (stored.decode().get("spec") or {}) if stored is not None else {}
-    return rules.bundle({"metadata": {"name": asked.name}, "spec": _spec(before, asked, version)})
-
-
-def _refuse(stored: Stored, version: str, asked: bundles.Push) -> None:
-    """Raises StatusError (409) for what must not be taken."""
-    bundle = stored.view(bundles.Bundle)
-    if bundle.metadata.deletion_timestamp:
-        raise errors.conflict(
-            _BUNDLES, asked.name, "it is being deleted; push again when it is gone"
-        )
-    refused = bundle_plan.refusal(bundle, version)
-    if refused is not None and not asked.force:
-        why = (
-            f"version {bundles.short(version)} has failed on this device ({refused.reason}); "
-            "change the manifests, or push them with ?force=true"
-        )
-        raise errors.conflict(_BUNDLES, asked.name, why)
-
-
-def _spec(before: Object, asked: bundles.Push, version: str) -> Object:
-    spec = {**before}
-    if version:
-        spec["version"] = version
-    if asked.deadline is not None:
-        spec["deadlineSeconds"] = asked.deadline
-    if asked.min_ready is not None:
-        spec["minReadySeconds"] = asked.min_ready
-    if asked.health_url is not None:
-        spec["healthURL"] = asked.health_url
-    return spec

@@ -8,6 +8,8 @@ power cuts, and what is seen now.
   aim or the new one, and applying is done again until it is done.
 * It never loops: what is refused is not tried again by itself, and from a good version nothing goes
   back.
+* What somebody deletes of a version that is on the device is made again; what somebody changes is
+  left to him until the next push. Where it is deleted again and again, this goes ever more slowly.
 * Every start of the process gives a version that is not good yet a whole deadline again, since
   nobody knows how long the device was off; but only so many times, for a version may be what takes
   the device down.
@@ -16,9 +18,10 @@ power cuts, and what is seen now.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
+from edgeorch.lib import backoff
 from edgeorch.model import bundles
 
 PENDING, PROGRESSING, READY, DEGRADED, ROLLED_BACK = (
@@ -32,12 +35,17 @@ HEALTH_AGAIN = 5.0
 HEALTH_RARELY = 300.0
 """Seconds at most, when the deadline is over and there is nothing to go back to."""
 
+RESTORE = backoff.Policy(initial=10.0, factor=2.0, cap=600.0)
+"""Seconds between two times that something which was deleted is made again."""
+
 
 class Do(Enum):
     WAIT = "wait"
     APPLY = "apply"
     """The objects of `target`."""
     CHECK_HEALTH = "check health"
+    RESTORE = "restore"
+    """The objects of `target` that somebody has deleted."""
     BELIEVE = "believe"
     """`target` is good."""
     GO_BACK = "go back"
@@ -52,6 +60,8 @@ class Missing:
     namespace: str
     name: str
     message: str
+    absent: bool = False
+    """It is not there, and might be."""
 
     def __str__(self) -> str:
         place = f"{self.namespace}/" if self.namespace else ""
@@ -71,6 +81,12 @@ class Attempt:
     unreachable: str | None = None
     checked_since: float = 0.0
     """Seconds since that try."""
+    restores: int = 0
+    """How often in a row something that was gone was made again."""
+    restored_since: float = 0.0
+    """Seconds since the last time."""
+    not_restored: str = ""
+    """Why that failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +143,16 @@ def decide(bundle: bundles.Bundle, seen: Seen) -> Decision:
         return Decision(Do.WAIT, target, DEGRADED, told)
     if bundle.status.version != target:
         return _not_applied(bundle, target, seen)
-    if target != bundle.status.last_good_version:
-        return _on_trial(bundle, target, seen)
-    return _established(bundle, target, seen)
+    is_good = target == bundle.status.last_good_version
+    found = (_established if is_good else _on_trial)(bundle, target, seen)
+    if found.do is Do.GO_BACK or not any(each.absent for each in seen.missing):
+        return found
+    return _restored(found, seen)
+
+
+def restores(attempt: Attempt) -> int:
+    """Those that still count: what has been well for a while is not being fought over."""
+    return attempt.restores if attempt.restored_since < 2 * RESTORE.cap else 0
 
 
 def _without_aim(bundle: bundles.Bundle) -> Decision:
@@ -193,9 +216,27 @@ def _established(bundle: bundles.Bundle, target: str, seen: Seen) -> Decision:
         )
     if not seen.missing:
         return Decision(Do.WAIT, target, READY)
-    if attempt.was_ready or attempt.since >= bundle.spec.deadline_seconds:
+    is_lost = any(each.absent for each in seen.missing)
+    if is_lost or attempt.was_ready or attempt.since >= bundle.spec.deadline_seconds:
         return Decision(Do.WAIT, target, DEGRADED, told)
     return Decision(Do.WAIT, target, PROGRESSING, told, again=_left(bundle, attempt))
+
+
+def _restored(found: Decision, seen: Seen) -> Decision:
+    """`found`, with what is to be done about the objects that are not there."""
+    attempt = seen.attempt
+    phase = DEGRADED if found.phase == PROGRESSING and attempt.was_ready else found.phase
+    if seen.held:
+        told = f"{found.message}; it stays so: {seen.held}"
+        return replace(found, phase=phase, message=told, held=seen.held)
+    if attempt.not_restored:
+        found = replace(found, message=f"{found.message}; {attempt.not_restored}")
+    before = restores(attempt)
+    left = RESTORE.delay(before - 1) - attempt.restored_since if before else 0.0
+    if left <= 0:
+        return replace(found, do=Do.RESTORE, phase=phase, again=None)
+    again = left if found.again is None else min(left, found.again)
+    return replace(found, phase=phase, again=again)
 
 
 def _late(bundle: bundles.Bundle, seen: Seen) -> str:
@@ -227,7 +268,8 @@ def _reason(bundle: bundles.Bundle) -> str:
 
 
 def _told(missing: Sequence[Missing]) -> str:
+    """What is not there at all comes first: it may be why the rest is not ready."""
     if not missing:
         return ""
     more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
-    return f"{missing[0]}{more}"
+    return f"{min(missing, key=lambda each: not each.absent)}{more}"

@@ -111,7 +111,11 @@ def test_a_bundle_from_push_to_deletion(fleet: Fleet) -> None:
     assert second.json["pruned"] == [f"Deployment {ns}/web", f"ConfigMap {ns}/two"]
     assert fleet.names("configmaps") == {"one", "three"}
 
+    # What somebody deletes on the device comes back, and is told of.
+    lab.kubectl("delete", "configmap", "three", "-n", ns)
+    labs.until(lambda: fleet.names("configmaps") == {"one", "three"}, "it is back")
     described = lab.kubectl("describe", "bundle", fleet.name)
+    assert f"Made again, since somebody has deleted it: ConfigMap {ns}/three" in described
     assert "Phase:" in described
     assert "1 created, 1 configured, 2 pruned" in described
     lab.kubectl("delete", "bundle", fleet.name, "--timeout=60s", seconds=70)

@@ -16,6 +16,7 @@ from edgeorch.model import bundles, views
 
 OLD, NEW = "sha256:" + "0" * 64, "sha256:" + "1" * 64
 WEB = Missing("Deployment", "shop", "web", "0 of 1 pods are available")
+GONE = Missing("ConfigMap", "shop", "menu", "is not there", absent=True)
 BOTH = (OLD, NEW)
 
 
@@ -128,7 +129,60 @@ CASES = {
         _bundle(version=NEW, last_good_version=NEW),
         Seen(BOTH, [WEB], _after(1)), Do.WAIT, NEW, "Progressing",
     ),
+    "something was deleted": (
+        _bundle(version=NEW, last_good_version=NEW), Seen(BOTH, [GONE]),
+        Do.RESTORE, NEW, "Degraded",
+    ),
+    "something was deleted before it was good": (
+        _bundle(version=NEW), Seen(BOTH, [WEB, GONE], _after(1)), Do.RESTORE, NEW, "Progressing",
+    ),
+    "something of the good one was deleted after going back": (
+        _bundle(version=OLD, last_good_version=OLD, refused=(NEW,)), Seen(BOTH, [GONE]),
+        Do.RESTORE, OLD, "RolledBack",
+    ),
+    "nothing is made again while it is held": (
+        _bundle(version=NEW, last_good_version=NEW), Seen(BOTH, [GONE], held="no"),
+        Do.WAIT, NEW, "Degraded",
+    ),
+    "it was made again a moment ago": (
+        _bundle(version=NEW, last_good_version=NEW),
+        Seen(BOTH, [GONE], _after(99, restores=1, restored_since=9.0)), Do.WAIT, NEW, "Degraded",
+    ),
+    "and a little longer ago": (
+        _bundle(version=NEW, last_good_version=NEW),
+        Seen(BOTH, [GONE], _after(99, restores=1, restored_since=10.0)),
+        Do.RESTORE, NEW, "Degraded",
+    ),
+    "too late, whatever was deleted": (
+        _bundle(version=NEW, last_good_version=OLD), Seen(BOTH, [GONE], _after(60)),
+        Do.GO_BACK, NEW, "RolledBack",
+    ),
 }  # fmt: skip
+
+
+def test_what_is_deleted_again_and_again_comes_back_ever_more_slowly() -> None:
+    bundle = _bundle(version=NEW, last_good_version=NEW)
+    pauses = []
+    for restores in range(1, 10):
+        attempt = _after(0, restores=restores, restored_since=0.0)
+        found = bundle_plan.decide(bundle, Seen(BOTH, [GONE], attempt))
+        assert found.do is Do.WAIT
+        pauses.append(found.again)
+    assert pauses == [10, 20, 40, 80, 160, 320, 600, 600, 600]
+    long_ago = _after(0, restores=9, restored_since=1200.0)
+    assert bundle_plan.restores(long_ago) == 0
+
+
+def test_what_is_gone_is_named_first() -> None:
+    """And why it stays so."""
+    bundle = _bundle(version=NEW, last_good_version=NEW)
+    attempt = _after(0, restores=1, not_restored="its namespace is not there")
+    found = bundle_plan.decide(bundle, Seen(BOTH, [WEB, GONE], attempt))
+    told = "ConfigMap shop/menu: is not there, and 1 more; its namespace is not there"
+    assert found.message == told
+    found = bundle_plan.decide(bundle, Seen(BOTH, [GONE], held="the robot moves"))
+    assert found.message == "ConfigMap shop/menu: is not there; it stays so: the robot moves"
+    assert found.held == "the robot moves"
 
 
 def test_a_first_version_that_nobody_answers_for_is_asked_for_ever_more_rarely() -> None:
@@ -167,7 +221,7 @@ VERSIONS = st.sampled_from(["", OLD, NEW])
     good=VERSIONS,
     refused=st.sets(st.sampled_from(BOTH)),
     starts=st.integers(0, 5),
-    missing=st.booleans(),
+    missing=st.lists(st.sampled_from([WEB, GONE]), max_size=2),
     since=st.sampled_from([0.0, 59.0, 60.0, 1e6]),
     unreachable=st.sampled_from([None, "", "no"]),
     held=st.sampled_from(["", "no"]),
@@ -175,7 +229,7 @@ VERSIONS = st.sampled_from(["", OLD, NEW])
     url=st.sampled_from(["", "http://f"]),
 )
 def test_it_converges(
-    wanted: str, version: str, good: str, refused: set[str], starts: int, missing: bool,
+    wanted: str, version: str, good: str, refused: set[str], starts: int, missing: list[Missing],
     since: float, unreachable: str | None, held: str, failed: str, url: str,
 ) -> None:  # fmt: skip
     """Whatever the state, carrying decisions out comes to rest: nothing goes round in circles."""
@@ -185,7 +239,7 @@ def test_it_converges(
     )  # fmt: skip
     seen = Seen(
         BOTH,
-        [WEB] if missing else [],
+        missing,
         Attempt(since, since, True, unreachable, 100.0),
         held,
         failed,
@@ -217,6 +271,10 @@ def _carried_out(
             bad = bundles.RefusedVersion(version=decision.target, reason=decision.message)
             status = _with(status, refused_versions=(*status.refused_versions, bad), starts=0)
             seen = replace(seen, failed="", attempt=Attempt(0.0))
+        case Do.RESTORE:
+            again = replace(seen.attempt, restores=seen.attempt.restores + 1, restored_since=0.0)
+            missing = [each for each in seen.missing if not each.absent]
+            seen = replace(seen, attempt=again, missing=missing)
         case Do.CHECK_HEALTH:
             seen = replace(seen, attempt=replace(seen.attempt, unreachable="no", checked_since=0.0))
         case _:
