@@ -424,7 +424,7 @@ class Device:
         self._objects.admit_with(kinds.CUSTOM_RESOURCE_DEFINITION.resource, definitions)
 
     def _addresses_changed(self, found: addresses.NodeAddresses) -> None:
-        self._services.move(device_services.API, found.internal)
+        self._services.move(device_services.API, found.host)
         self._services.move(device_services.DNS, str(self._network.gateway))
         if self._balancers is not None:
             self._balancers.move(found.physical)

@@ -106,7 +106,7 @@ class Maker:
         return self._settings.log_links / link
 
     def env_facts(self, pod: views.Pod, pod_ip: str) -> env.Facts:
-        host_ip = self._network.node_addresses.internal
+        host_ip = self._network.node_addresses.host
         node = self._objects.find(kinds.NODE.resource, "", self._settings.node_name)
         allocatable = node.view(views.Node).status.allocatable if node is not None else {}
         if pod.spec.host_network:

@@ -438,7 +438,7 @@ class Executor:
 
     def _ip(self) -> str:
         if self.pod.spec.host_network:
-            return self._shop.network.node_addresses.internal or "127.0.0.1"
+            return self._shop.network.node_addresses.host or "127.0.0.1"
         return self._memory.sandbox.ip if self._memory.sandbox else ""
 
 

@@ -42,7 +42,7 @@ class StatusWriter:
             # Made while the clock was ahead, a pod was not anything before it was.
             now=max(clocks.rfc3339(self._clock.now()), pod.metadata.creation_timestamp or ""),
             monotonic=self._clock.monotonic(),
-            host_ip=self._network.node_addresses.internal,
+            host_ip=self._network.node_addresses.host,
             crash_loop=self._crash_loop,
         )
 

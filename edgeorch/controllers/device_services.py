@@ -1,6 +1,6 @@
 """Services that the device itself provides: how pods find the API and DNS.
 
-`default/kubernetes` leads to the API on the node's address, followed as it changes;
+`default/kubernetes` leads to the API on the node's address, or on the bridge's while it has none;
 `kube-system/kube-dns` to the DNS server on the bridge's. Each is a Service without selector with an
 EndpointSlice and an Endpoints object. Owns these; they are put right at start, on every change of
 an address, and when somebody deletes or edits one.

@@ -75,7 +75,7 @@ _LISTS = (
 def _addresses(
     pod: views.Pod, seen: PodSeen, status: Object, old: Object, around: Surroundings
 ) -> None:
-    # Without an uplink the device has none for a while: what is known stays.
+    # Until the device has looked at its addresses, what is known stays.
     host = around.host_ip or old.get("hostIP", "")
     if host:
         status["hostIP"] = host

@@ -75,6 +75,9 @@ class NodeAddresses:
     """`internal` is "" while the device has no address but loopback."""
 
     internal: str = ""
+    host: str = ""
+    """Where pods find the device: `internal`, or without that our bridge's address, which is
+    always there."""
     all: tuple[str, ...] = ()
     mtu: int = DEFAULT_MTU
     uplinks: tuple[str, ...] = ()
@@ -83,8 +86,9 @@ class NodeAddresses:
     """Of `all`, those on interfaces that no other software has made; the internal one first."""
 
 
-def choose(snapshot: Snapshot, fixed: str = "") -> NodeAddresses:
-    """The node's addresses; `fixed` is the InternalIP that the configuration prescribes."""
+def choose(snapshot: Snapshot, fixed: str = "", bridge: str = "") -> NodeAddresses:
+    """The node's addresses; `fixed` is the InternalIP that the configuration prescribes, `bridge`
+    the address of our own bridge."""
     usable = [
         address
         for address in snapshot.addresses
@@ -103,6 +107,7 @@ def choose(snapshot: Snapshot, fixed: str = "") -> NodeAddresses:
     uplinks = dict.fromkeys(snapshot.links[address.index].name for address in ordered)
     return NodeAddresses(
         internal=internal,
+        host=internal or bridge,
         all=tuple(dict.fromkeys(address.ip for address in ordered)),
         mtu=link.mtu if link is not None else DEFAULT_MTU,
         uplinks=tuple(uplinks),

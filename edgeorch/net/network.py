@@ -170,7 +170,7 @@ class Network:
         return self._routed
 
     def on_addresses(self, listener: Callable[[addresses.NodeAddresses], None]) -> None:
-        """Called with the device's addresses whenever they have changed."""
+        """Called with the device's addresses when they are known, and whenever they change."""
         self._address_listeners.append(listener)
 
     def on_health(self, listener: Callable[[], None]) -> None:
@@ -316,7 +316,7 @@ class Network:
     async def _mend(self) -> None:
         await asyncio.to_thread(netns.prepare, self._pins)
         snapshot = await self._links.snapshot(self._settings.bridge)
-        found = addresses.choose(snapshot, self._settings.node_address)
+        found = addresses.choose(snapshot, self._settings.node_address, str(self.gateway))
         await self._mend_bridge(snapshot, found.mtu)
         await self._hold_extra(found.uplinks)
         await asyncio.to_thread(self._open_forwarding, found.uplinks)

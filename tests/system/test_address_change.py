@@ -1,69 +1,171 @@
-"""The device's address changes under it, as a DHCP server may have it."""
+"""The uplink comes late, goes, and comes back with another address, as by radio and DHCP."""
 
 from __future__ import annotations
 
+import base64
+import json
+import socket
+import ssl
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from scripts.lablib import kernel
 
 from . import clients, manifests
 from . import lab as labs
+from .test_kills import reboot
 
-MOVED, NEIGHBOUR = "192.0.2.7", "192.0.2.8"
+FIRST, SECOND, NEIGHBOUR = "192.0.2.6", "192.0.2.7", "192.0.2.8"
 
 
-def test_a_new_address_restarts_nothing_and_serves_everything(
+class Uplink:
+    """The device's only cable."""
+
+    def __init__(self, lab: labs.Lab) -> None:
+        self._lab = lab
+        kernel.ip("address", "add", f"{NEIGHBOUR}/24", "dev", "lan0", netns=lab.device.lan)
+
+    def cut(self) -> None:
+        """No carrier, no address, and no route anywhere."""
+        netns = self._lab.device.netns
+        kernel.ip("address", "flush", "dev", "uplink0", "scope", "global", netns=netns)
+        kernel.ip("link", "set", "uplink0", "down", netns=netns)
+        kernel.ip("route", "flush", "exact", "default", netns=netns)
+        assert not self._lab.run("ip", "route", "show", "default").stdout
+
+    def plug(self, address: str) -> None:
+        netns = self._lab.device.netns
+        kernel.ip("link", "set", "uplink0", "up", netns=netns)
+        kernel.ip("address", "add", f"{address}/24", "dev", "uplink0", netns=netns)
+        kernel.ip("route", "add", "default", "via", NEIGHBOUR, netns=netns)
+
+
+def node_addresses(lab: labs.Lab) -> list[str]:
+    (node,) = lab.items("nodes")
+    return [a["address"] for a in node["status"]["addresses"] if a["type"] == "InternalIP"]
+
+
+def ingress(lab: labs.Lab) -> list[str]:
+    found = lab.get("svc/web")["status"]["loadBalancer"].get("ingress", [])
+    return [entry["ip"] for entry in found]
+
+
+def endpoints(lab: labs.Lab, name: str) -> list[str]:
+    subsets = lab.get(f"endpoints/{name}").get("subsets", [])
+    return [each["ip"] for subset in subsets for each in subset.get("addresses", [])]
+
+
+def answers(lab: labs.Lab, address: str, port: int, *, lan: bool) -> bool:
+    try:
+        return bool(lab.fetch(address, port, lan=lan))
+    except OSError:
+        return False
+
+
+def api_is_trusted(lab: labs.Lab, address: str) -> bool:
+    """Whether a client on the neighbour finds a certificate that names the address."""
+    cluster = json.loads(lab.device.kubeconfig.read_text())["clusters"][0]["cluster"]
+    authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
+    context = ssl.create_default_context(cadata=authority)
+
+    def handshake() -> bool:
+        with socket.create_connection((address, 6443), 10) as plain:
+            try:
+                with context.wrap_socket(plain, server_hostname=address):
+                    return True
+            except ssl.SSLCertVerificationError:
+                return False
+
+    try:
+        return clients.in_netns(lab.device.lan, handshake)
+    except OSError:
+        return False
+
+
+def works_alone(lab: labs.Lab) -> None:
+    """Pods, Services, names, the API from inside, and kubectl over the loopback."""
+    address = lab.get("svc/web")["spec"]["clusterIP"]
+    labs.until(lambda: answers(lab, address, 8080, lan=False), "the cluster address")
+    ask = "wget -q -O - http://web.default:8080/ http://on-host && nc kubernetes 443 </dev/null"
+    name = lab.items("pods", "-l", "app=web")[0]["metadata"]["name"]
+
+    labs.until(
+        lambda: (
+            (said := lab.try_kubectl("exec", "deploy/asker", "--", "sh", "-c", ask)).returncode == 0
+            and said.stdout == f"{name}\nhost\n"
+        ),
+        "a pod finds Services by their names, and the API",
+    )
+
+
+def works_at(lab: labs.Lab, address: str) -> None:
+    """Everything that outsiders use, at that address."""
+    labs.until(lambda: node_addresses(lab) == [address], "the node's address")
+    labs.until(lambda: ingress(lab) == [address], "the load balancer's address")
+    for port in (lab.get("svc/web")["spec"]["ports"][0]["nodePort"], 8080):
+        labs.until(
+            lambda port=port: answers(lab, address, port, lan=True),  # type: ignore[misc]
+            f"port {port} at {address}",
+        )
+    labs.until(lambda: api_is_trusted(lab, address), "the certificate names the address")
+    # What is on the device's network has moved with it, and so have those who lead there.
+    labs.until(lambda: endpoints(lab, "on-host") == [address], "the endpoint has moved")
+    on_host = lab.get("pod/on-host")["status"]
+    assert (on_host["podIP"], on_host["hostIP"]) == (address, address)
+
+
+def lives(lab: labs.Lab) -> dict[str, object]:
+    """What a restart of anything would change."""
+    pods = {
+        pod["metadata"]["uid"]: (pod["status"].get("containerStatuses"), pod["metadata"]["name"])
+        for pod in lab.items("pods")
+    }
+    return {"pods": pods, "process": lab.pid}
+
+
+@pytest.mark.ask(8, 9)
+def test_an_uplink_comes_late_goes_and_comes_back_with_another_address(
     new_lab: Callable[..., labs.Lab], images: dict[str, Path]
 ) -> None:
     lab = new_lab(load=(images["busybox-latest"],))
-    balanced = manifests.service("web", "LoadBalancer", 8080)
+    uplink = Uplink(lab)
     lab.apply(
         manifests.listed(
             manifests.deployment("web", manifests.container(manifests.NAMES)),
-            balanced,
-            manifests.pod("on-host", labels={"app": "on-host"}, hostNetwork=True),
-            manifests.service("on-host", "ClusterIP"),
+            manifests.deployment("asker"),
+            manifests.service("web", "LoadBalancer", 8080),
+            manifests.pod(
+                "on-host",
+                manifests.container("echo host >/tmp/index.html; exec httpd -f -p 81 -h /tmp"),
+                labels={"app": "on-host"},
+                hostNetwork=True,
+            ),
+            manifests.service("on-host", "ClusterIP", ports=[{"port": 80, "targetPort": 81}]),
         )
     )
     lab.rollout("deploy/web")
+    lab.rollout("deploy/asker")
     lab.wait("pod/on-host", "condition=Ready")
-    (before,) = lab.items("pods", "-l", "app=web")
-    kernel.ip("address", "flush", "dev", "uplink0", "scope", "global", netns=lab.device.netns)
-    kernel.ip("address", "add", f"{MOVED}/24", "dev", "uplink0", netns=lab.device.netns)
-    kernel.ip("address", "add", f"{NEIGHBOUR}/24", "dev", "lan0", netns=lab.device.lan)
 
-    def internal() -> str:
-        (node,) = lab.items("nodes")
-        listed = node["status"]["addresses"]
-        return next(str(a["address"]) for a in listed if a["type"] == "InternalIP")
+    uplink.cut()
+    reboot(lab)
+    for name in ("web", "asker"):
+        lab.rollout(f"deploy/{name}")
+    lab.wait("pod/on-host", "condition=Ready")
+    labs.until(lambda: ingress(lab) == [], "no address to be reached at")
+    assert node_addresses(lab) == []
+    works_alone(lab)
+    before = lives(lab)
 
-    def ingress() -> list[str]:
-        found = lab.get("svc/web")["status"]["loadBalancer"].get("ingress", [])
-        return [entry["ip"] for entry in found]
-
-    def answers(port: int) -> bool:
-        try:
-            return bool(clients.in_netns(lab.device.lan, lambda: clients.fetch(MOVED, port).body))
-        except OSError:
-            return False
-
-    labs.until(lambda: internal() == MOVED, "the node's new address")
-    labs.until(lambda: ingress() == [MOVED], "the load balancer's new address")
-    port = lab.get("svc/web")["spec"]["ports"][0]["nodePort"]
-    for each in (port, 8080):
-        labs.until(lambda p=each: answers(p), f"port {each} at the new address")  # type: ignore[misc]
-    (after,) = lab.items("pods", "-l", "app=web")
-    assert after["metadata"]["uid"] == before["metadata"]["uid"]
-    assert after["status"]["containerStatuses"] == before["status"]["containerStatuses"]
-    # What is on the device's network has moved with it, and so have those who lead there.
-    assert after["status"]["hostIP"] == MOVED
-    on_host = lab.get("pod/on-host")["status"]
-    assert (on_host["podIP"], on_host["hostIP"]) == (MOVED, MOVED)
-    assert on_host["containerStatuses"][0]["restartCount"] == 0
-
-    def endpoints() -> list[str]:
-        subsets = lab.get("endpoints/on-host").get("subsets", [])
-        return [each["ip"] for subset in subsets for each in subset.get("addresses", [])]
-
-    labs.until(lambda: endpoints() == [MOVED], "the endpoint has moved")
+    uplink.plug(FIRST)
+    works_at(lab, FIRST)
+    uplink.cut()
+    labs.until(lambda: ingress(lab) == [], "no address again")
+    works_alone(lab)
+    uplink.plug(SECOND)
+    works_at(lab, SECOND)
+    works_alone(lab)
+    assert lives(lab) == before
+    assert "Traceback" not in lab.log()

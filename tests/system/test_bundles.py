@@ -73,6 +73,7 @@ def fleet(lab: labs.Lab, namespace: str) -> Iterator[Fleet]:
     lab.kubectl("delete", "bundle", made.name, "--ignore-not-found", "--timeout=60s", seconds=70)
 
 
+@pytest.mark.ask(10)
 def test_a_bundle_from_push_to_deletion(fleet: Fleet) -> None:
     lab = fleet.lab
     first = (fleet.config("one", a="1"), fleet.config("two", a="1"), fleet.web())
@@ -237,6 +238,7 @@ def test_a_fleet_that_cannot_be_reached_takes_it_back(fleet: Fleet) -> None:
     fleet.until("Ready")
 
 
+@pytest.mark.ask(23)
 def test_the_node_or_a_file_holds_updates(new_lab: Callable[..., labs.Lab], tmp_path: Path) -> None:
     key, public = tmp_path / "key.pem", tmp_path / "public.pem"
     subprocess.run(

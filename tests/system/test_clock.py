@@ -115,6 +115,7 @@ def _step(device: labs.Lab, clock: WrongClock, wall: float, text: str) -> None:
     assert came <= 2, f"{came} jobs, not one that was missed and the one of this minute"
 
 
+@pytest.mark.ask(5, 6, 7)
 def test_a_clock_that_lies_disturbs_nothing(
     clock: WrongClock, new_lab: Callable[..., labs.Lab], images: dict[str, Path]
 ) -> None:

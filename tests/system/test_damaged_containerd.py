@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from edgeorch.lib import boltfile
 
 from . import lab as labs
 from . import manifests
 
 
+@pytest.mark.ask(12)
 def test_a_containerd_that_cannot_start_is_helped_up(
     new_lab: Callable[..., labs.Lab], images: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -40,6 +43,7 @@ def test_a_containerd_that_cannot_start_is_helped_up(
     assert not (lab.device.data / "containerd/edgeorch-salvage").exists()
 
 
+@pytest.mark.ask(11)
 def test_layers_torn_by_a_cut_are_unpacked_again(
     new_lab: Callable[..., labs.Lab], images: dict[str, Path]
 ) -> None:

@@ -87,6 +87,7 @@ def capacity(lab: labs.Lab, name: str) -> tuple[str, str]:
     return found["status"]["capacity"][name], found["status"]["allocatable"][name]
 
 
+@pytest.mark.ask(25)
 def test_a_pod_waits_for_its_device_and_has_it_alone(lab: labs.Lab, dev: Path) -> None:
     assert capacity(lab, GPS) == ("0", "0")
     lab.apply(asking("first"))

@@ -80,6 +80,7 @@ class Open:
         self.socket.close()
 
 
+@pytest.mark.ask(19)
 def test_an_unready_pod_gets_nothing_new_and_nothing_open_breaks(
     lab: labs.Lab, namespace: str, echoes: str
 ) -> None:

@@ -33,6 +33,7 @@ def own(no_stale_labs: None, images: dict[str, Path]) -> Iterator[labs.Lab]:
         device.down()
 
 
+@pytest.mark.ask(4)
 def test_memory_with_ten_pods(own: labs.Lab) -> None:
     own.apply(manifests.deployment("ten", replicas=10))
     own.rollout("deploy/ten", seconds=120)
@@ -97,6 +98,7 @@ def _pods(lab: labs.Lab, count: int) -> None:
     labs.until(lambda: not lab.items("pods"), "no pods", 120)
 
 
+@pytest.mark.ask(4)
 def test_pods_leave_nothing(own: labs.Lab) -> None:
     pid = own.pid
     _pods(own, 3)  # what is opened once and kept
@@ -132,6 +134,7 @@ def _at_rest_on_disk(lab: labs.Lab) -> bytes:
         return bytes(reader.execute(query).fetchone()[0])
 
 
+@pytest.mark.ask(2)
 def test_an_idle_device_writes_nothing(own: labs.Lab) -> None:
     """With ten pods, and after the batch of statuses that is due within a minute."""
     own.apply(manifests.deployment("ten", replicas=10))

@@ -215,6 +215,7 @@ def test_a_shim_dies_while_containerd_is_away(own: labs.Lab) -> None:
 RUNS = "echo run >>/disk/runs; echo run >>/memory/runs; "
 
 
+@pytest.mark.ask(10)
 def test_a_reboot(own: labs.Lab) -> None:
     """Everything that dies with a boot is gone, and every record is of a former one."""
     mounts = [{"name": name, "mountPath": f"/{name}"} for name in ("disk", "memory")]

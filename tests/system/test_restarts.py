@@ -81,6 +81,7 @@ def ticks(lab: labs.Lab) -> list[int]:
     return [int(n) for n in re.findall(r"^tick (\d+)$", lab.kubectl("logs", "ticks"), re.MULTILINE)]
 
 
+@pytest.mark.ask(20)
 @pytest.mark.parametrize("verb", ["kill", "stop"])
 def test_containers_and_objects_outlive_edgeorch(own: labs.Lab, verb: str) -> None:
     before, objects, counts = pids(own), specs(own), restart_counts(own)
@@ -177,6 +178,7 @@ def test_a_pod_deleted_just_before_the_end_is_gone_after(own: labs.Lab) -> None:
     assert kernel.started_at(leaving) is None
 
 
+@pytest.mark.ask(20)
 def test_no_acknowledged_write_is_lost(own: labs.Lab) -> None:
     """Killed in the midst of writes: what was answered is there."""
     accepted: dict[str, int] = {}

@@ -6,6 +6,8 @@ import os
 import signal
 import time
 
+import pytest
+
 from . import lab as labs
 from . import manifests
 
@@ -168,6 +170,7 @@ def test_back_off_grows_as_on_kubernetes(lab: labs.Lab, namespace: str) -> None:
     assert reasons["BackOff"]["type"] == "Warning"
 
 
+@pytest.mark.ask(18)
 def test_liveness_restarts_a_container_that_hangs(lab: labs.Lab, namespace: str) -> None:
     n = ("-n", namespace)
     probe = {"exec": {"command": ["test", "-e", "/tmp/alive"]}, "periodSeconds": 1}

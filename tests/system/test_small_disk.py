@@ -123,6 +123,7 @@ def lives(lab: labs.Lab) -> bool:
         return False
 
 
+@pytest.mark.ask(16)
 def test_on_a_full_disk_everything_goes_on_that_is_there(
     small: labs.Lab, medium: media.Medium, steady: None
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from scripts.lablib import lifecycle
 
 from . import lab as labs
@@ -20,6 +22,7 @@ def _figure(device: labs.Lab, name: str) -> float:
     return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
 
 
+@pytest.mark.ask(2)
 def test_above_the_budget_what_is_wanted_is_as_durable_as_ever(
     new_lab: Callable[..., labs.Lab], tmp_path: Path
 ) -> None:

@@ -82,6 +82,7 @@ async def test_archives_are_imported_before_anything_is_pulled_and_when_they_com
     assert len([1 for reason, _ in _node_events(lab) if reason == "ImageArchiveImported"]) == 1
 
 
+@pytest.mark.ask(14)
 async def test_only_what_nobody_wants_makes_room(device: Lab, tmp_path: pathlib.Path) -> None:
     lab, folder = device, tmp_path / "images"
     archives.oci(folder / "kept.tar", "kept/preloaded:1", mark="kept")

@@ -190,6 +190,7 @@ async def test_too_many_requests_at_once_are_asked_to_come_back(tmp_path: pathli
         assert response.headers["Retry-After"] == "1"
 
 
+@pytest.mark.ask(7, 9)
 async def test_certificates_follow_addresses_and_survive_damage(tmp_path: pathlib.Path) -> None:
     authority = certs.Authority(tmp_path, clocks.SystemClock())
     assert await authority.ensure(["10.9.8.7", "device"])
@@ -245,6 +246,7 @@ def test_the_node_says_when_a_certificate_nears_its_end(
     assert found[:3] == ("CertificateNearExpiry", wrong, reason)
 
 
+@pytest.mark.ask(7)
 @pytest.mark.parametrize("year", [1970, 2026, 2099])
 async def test_certificates_made_by_any_clock_are_good_by_any_other(
     tmp_path: pathlib.Path, year: int

@@ -75,6 +75,7 @@ async def _until(line: registries.Line, carried: float) -> None:
             await asyncio.sleep(0.005)
 
 
+@pytest.mark.ask(15)
 async def test_an_image_arrives_through_drops_stalls_and_restarts(
     own: Runtime, registry: registries.Registry
 ) -> None:

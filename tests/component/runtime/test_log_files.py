@@ -194,6 +194,7 @@ def test_links_lead_to_logs_and_go_when_those_have_gone(tmp_path: Path) -> None:
     assert [link.name for link in links.iterdir()] == ["foreign.log"]
 
 
+@pytest.mark.ask(17)
 @pytest.mark.parametrize("max_size", [50_000, 10_000_000], ids=["rotated", "only written now"])
 async def test_all_logs_together_stay_below_the_limit(tmp_path: Path, max_size: int) -> None:
     told: list[str] = []

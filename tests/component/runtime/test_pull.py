@@ -75,6 +75,7 @@ async def test_a_line_that_breaks_costs_only_the_bytes_in_flight(
     assert len((await runtime.images.config(source.name)).diff_ids) == 3
 
 
+@pytest.mark.ask(15)
 async def test_another_process_takes_up_what_arrived(
     runtime: Runtime, registry: registries.Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,8 @@ import random
 import shutil
 from pathlib import Path
 
+import pytest
+
 from edgeorch.store import recovery
 from tests.system.lab import rounds
 
@@ -15,6 +17,7 @@ from .conftest import opened
 Acked = dict[str, str]
 
 
+@pytest.mark.ask(13)
 async def test_no_acknowledged_write_is_lost(tmp_path: Path) -> None:
     """At any step of a busy store, with what was not synced lost, kept, torn or kept in part."""
     changes, wanted = rounds(120, 1500), rounds(100, 6000)

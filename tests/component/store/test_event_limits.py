@@ -39,6 +39,7 @@ async def until(store: objects.Objects, wanted: list[str]) -> None:
             await asyncio.sleep(0.005)
 
 
+@pytest.mark.ask(3)
 async def test_the_oldest_go_when_there_are_too_many(
     limited: objects.Objects, monkeypatch: pytest.MonkeyPatch
 ) -> None:

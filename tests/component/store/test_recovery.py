@@ -79,6 +79,7 @@ def header(path: pathlib.Path) -> None:
         file.write(b"not a database at all")
 
 
+@pytest.mark.ask(13)
 @pytest.mark.parametrize("damage", [garbage, zeroed, emptied, header, os.unlink])
 async def test_the_backup_takes_its_place(
     path: pathlib.Path, damage: Callable[[pathlib.Path], None]

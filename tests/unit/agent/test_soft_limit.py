@@ -5,6 +5,8 @@ from __future__ import annotations
 import mmap
 import os
 
+import pytest
+
 from edgeorch.agent import soft_limit
 from edgeorch.lib import caches, memory, metrics
 
@@ -36,6 +38,7 @@ class Process:
         return self.limit.drops
 
 
+@pytest.mark.ask(4)
 def test_caches_go_above_the_limit_and_not_below() -> None:
     process = Process(60 * MIB)
     assert process.grow(cache=10 * MIB) == 0

@@ -57,6 +57,7 @@ def no_time_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clocks, "is_synchronized", lambda: False)
 
 
+@pytest.mark.ask(6)
 async def test_from_1970_to_the_right_time_fifty_years_on_and_back() -> None:
     seen = Watched(Machine(EPOCH))
     async with tasks.running({"clock": seen.watch.run}):

@@ -35,6 +35,7 @@ def test_the_words_come_to_the_end_of_the_one_line(before: str, after: str) -> N
     assert cgroupfs.with_controllers(after, ["memory"]) == after
 
 
+@pytest.mark.ask(27)
 @pytest.mark.parametrize("name", ["firmware/cmdline.txt", "cmdline.txt"])
 def test_the_file_that_is_there_is_edited_and_the_former_kept(
     tmp_path: pathlib.Path, name: str

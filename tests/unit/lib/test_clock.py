@@ -32,6 +32,7 @@ class Machine:
         return clocks.SystemClock(least, read=lambda: self.wall, steady=lambda: self.steady)
 
 
+@pytest.mark.ask(5)
 def test_a_clock_without_a_battery_goes_on_from_the_last_known_time() -> None:
     machine = Machine()
     clock = machine.clock()

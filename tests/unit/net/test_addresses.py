@@ -48,8 +48,10 @@ def default(interface: int, **changes: object) -> addresses.Route:
     ],
 )
 def test_the_node_address(found: addresses.Snapshot, internal: str, mtu: int) -> None:
-    chosen = addresses.choose(found)
+    chosen = addresses.choose(found, bridge="10.42.0.1")
     assert (chosen.internal, chosen.mtu) == (internal, mtu)
+    # Pods find the device in any case.
+    assert chosen.host == (internal or "10.42.0.1")
 
 
 def test_a_configured_address_wins_and_the_others_stay_known() -> None:

@@ -41,6 +41,7 @@ def test_containers_outlive_the_service_and_it_comes_back(line: str) -> None:
     assert line in UNIT.read_text().splitlines()
 
 
+@pytest.mark.ask(8)
 def test_it_waits_for_no_network() -> None:
     settings = [line for line in UNIT.read_text().splitlines() if not line.startswith("#")]
     assert not any("network" in line for line in settings)
