@@ -141,7 +141,7 @@ class Execs:
         finally:
             # Whoever opened it may be cancelled at any moment; the process must not outlive that.
             closing = self._own(process.close(), f"close {exec_id}")
-            self._own(self._delete(closing, container_id, exec_id), f"delete {exec_id}")
+            self._own(self._delete(closing, process, exec_id), f"delete {exec_id}")
             await asyncio.shield(closing)
 
     async def end_former(self) -> None:
@@ -154,6 +154,11 @@ class Execs:
                 await asyncio.to_thread(self._fifos.remove, container_id, exec_id)
 
     async def _end_former(self, container_id: str, exec_id: str) -> None:
+        # Where it died while the shim opened them, the shim still waits for the other end.
+        with self._fifos.read(container_id, exec_id):
+            await self._kill_former(container_id, exec_id)
+
+    async def _kill_former(self, container_id: str, exec_id: str) -> None:
         services = self._client.services
         with contextlib.suppress(errors.ContainerdError):
             kill = tasks_pb2.KillRequest(
@@ -172,12 +177,16 @@ class Execs:
         task.add_done_callback(self._ending.discard)
         return task
 
-    async def _delete(self, closing: asyncio.Task[None], container_id: str, exec_id: str) -> None:
+    async def _delete(
+        self, closing: asyncio.Task[None], process: ExecProcess, exec_id: str
+    ) -> None:
         await asyncio.wait([closing])
+        container_id = process.container_id
         request = tasks_pb2.DeleteProcessRequest(container_id=container_id, exec_id=exec_id)
         # Gone with its container, or containerd is away: then it goes with the container's task.
         with contextlib.suppress(errors.ContainerdError):
             await self._client.call(self._client.services.tasks.DeleteProcess, request)
+        process.release()
         await asyncio.to_thread(self._fifos.remove, container_id, exec_id)
         self._own_ids.discard(exec_id)
 
@@ -189,9 +198,10 @@ class ExecProcess:
         self, containerd: client.Client, container_id: str, exec_id: str, io: stdio.Stdio
     ) -> None:
         self._client = containerd
-        self._container_id = container_id
+        self.container_id = container_id
         self._exec_id = exec_id
         self._io = io
+        self._starting: asyncio.Task[None] | None = None
         self._outputs: dict[str, _Output] = {}
         self._stdin: tuple[int, int] | None = None
         self._waiting: asyncio.Task[int] | None = None
@@ -223,7 +233,7 @@ class ExecProcess:
             os.close(fd)
         self._stdin = None
         request = tasks_pb2.CloseIORequest(
-            container_id=self._container_id, exec_id=self._exec_id, stdin=True
+            container_id=self.container_id, exec_id=self._exec_id, stdin=True
         )
         with contextlib.suppress(errors.NotFound):
             await self._client.call(self._client.services.tasks.CloseIO, request)
@@ -235,19 +245,26 @@ class ExecProcess:
 
     async def resize(self, width: int, height: int) -> None:
         request = tasks_pb2.ResizePtyRequest(
-            container_id=self._container_id, exec_id=self._exec_id, width=width, height=height
+            container_id=self.container_id, exec_id=self._exec_id, width=width, height=height
         )
         with contextlib.suppress(errors.NotFound):
             await self._client.call(self._client.services.tasks.ResizePty, request)
 
     async def kill(self, signal: int) -> None:
         request = tasks_pb2.KillRequest(
-            container_id=self._container_id, exec_id=self._exec_id, signal=signal
+            container_id=self.container_id, exec_id=self._exec_id, signal=signal
         )
         with contextlib.suppress(errors.NotFound):
             await self._client.call(self._client.services.tasks.Kill, request)
 
     async def start(self, spec: bytes) -> None:
+        """What is begun is ended, also where whoever waits for it is cancelled: a shim that finds
+        no reader at a FIFO waits for one for ever, and takes no other call of its container.
+        """
+        self._starting = asyncio.create_task(self._start(spec), name=f"start {self._exec_id}")
+        await asyncio.shield(self._starting)
+
+    async def _start(self, spec: bytes) -> None:
         services = self._client.services
         for name, path in self._io.outputs().items():
             self._outputs[name] = _Output(path)
@@ -256,7 +273,7 @@ class ExecProcess:
         await self._client.call(
             services.tasks.Exec,
             tasks_pb2.ExecProcessRequest(
-                container_id=self._container_id,
+                container_id=self.container_id,
                 exec_id=self._exec_id,
                 stdin=self._io.stdin,
                 stdout=self._io.stdout,
@@ -267,21 +284,28 @@ class ExecProcess:
         )
         await self._client.call(
             services.tasks.Start,
-            tasks_pb2.StartRequest(container_id=self._container_id, exec_id=self._exec_id),
+            tasks_pb2.StartRequest(container_id=self.container_id, exec_id=self._exec_id),
         )
         self._waiting = asyncio.create_task(self._wait(), name=f"wait {self._exec_id}")
 
     async def close(self) -> None:
         """Kill it if it runs."""
+        if self._starting is not None:
+            await asyncio.wait([self._starting])
         try:
             await self._end()
         finally:
-            for output in self._outputs.values():
-                output.close()
-            if self._stdin is not None:
-                for fd in self._stdin:
-                    os.close(fd)
-                self._stdin = None
+            if self._waiting is not None:  # else the shim may still be about to open them
+                self.release()
+
+    def release(self) -> None:
+        """Close our ends of its pipes."""
+        for output in self._outputs.values():
+            output.close()
+        if self._stdin is not None:
+            for fd in self._stdin:
+                os.close(fd)
+            self._stdin = None
 
     async def _end(self) -> None:
         if self._waiting is None:
@@ -291,13 +315,13 @@ class ExecProcess:
                 await self.kill(containers.SIGKILL)
                 await asyncio.wait([self._waiting], timeout=client.TIMEOUT)
             except errors.ContainerdError as error:
-                log.warning("Cannot kill %s in %s: %s", self._exec_id, self._container_id, error)
+                log.warning("Cannot kill %s in %s: %s", self._exec_id, self.container_id, error)
         await tasks.cancel_and_wait(self._waiting)
 
     async def _wait(self) -> int:
         answer = await self._client.call(
             self._client.services.tasks.Wait,
-            tasks_pb2.WaitRequest(container_id=self._container_id, exec_id=self._exec_id),
+            tasks_pb2.WaitRequest(container_id=self.container_id, exec_id=self._exec_id),
             deadline=None,
         )
         for output in self._outputs.values():

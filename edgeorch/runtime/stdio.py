@@ -15,7 +15,7 @@ import contextlib
 import fcntl
 import os
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +73,15 @@ class StdioDir:
     def remove(self, container_id: str, exec_id: str = "") -> None:
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(self.folder(container_id, exec_id))
+
+    @contextlib.contextmanager
+    def read(self, container_id: str, exec_id: str = "") -> Iterator[None]:
+        """Somebody is at the other end of the outputs that are there: an opener is let through."""
+        with contextlib.ExitStack() as ends:
+            for path in self.paths(container_id, exec_id).outputs().values():
+                with contextlib.suppress(FileNotFoundError):
+                    ends.callback(os.close, open_output(path))
+            yield
 
     def exec_ids(self, container_id: str) -> list[str]:
         """Of a container, those whose folder is there."""

@@ -8,8 +8,10 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
+from google.protobuf import any_pb2
 
 from edgeorch.runtime import errors, execs
+from edgeorch.runtime.pb import tasks_pb2
 from tests.component.runtime import watching
 from tests.component.runtime.conftest import Runtime
 
@@ -74,6 +76,22 @@ async def test_a_cancelled_command_is_killed(commands: execs.Execs) -> None:
     assert not await sleeping()
 
 
+async def test_whoever_is_cancelled_while_it_starts_leaves_a_shim_that_answers(
+    commands: execs.Execs,
+) -> None:
+    """One that opens a FIFO which nobody reads takes no other call of its container."""
+    for turns in range(40):
+        task = asyncio.create_task(commands.run("host", execs.Command(["true"]), limit=99))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        async with asyncio.timeout(10):
+            await commands.close()
+    assert (await commands.run("host", sh("echo here"), limit=10)).output == b"here\n"
+
+
 async def test_a_child_that_keeps_the_output_open_does_not_keep_us(commands: execs.Execs) -> None:
     began = time.monotonic()
     result = await commands.run("host", sh("sleep 1000 & echo done"), limit=10)
@@ -136,3 +154,36 @@ async def test_what_a_former_process_ran_is_ended(commands: execs.Execs, runtime
         assert runtime.stdio.exec_ids("host") == []
         listed = await commands.run("host", sh("cat /proc/[0-9]*/comm"), limit=10)
         assert listed.output.split().count(b"sleep") == 1  # the container's own
+
+
+async def test_a_shim_that_waits_for_one_who_died_is_let_through(
+    commands: execs.Execs, runtime: Runtime
+) -> None:
+    """He made the FIFOs, asked for the start, and never read."""
+    tasks = runtime.client.services.tasks
+    io = runtime.stdio.make("host", "exec-former")
+    spec = execs.process_spec(await runtime.containers.spec("host"), execs.Command(["true"]))
+    request = tasks_pb2.ExecProcessRequest(
+        container_id="host",
+        exec_id="exec-former",
+        stdout=io.stdout,
+        stderr=io.stderr,
+        spec=any_pb2.Any(type_url=execs.PROCESS_TYPE, value=spec),
+    )
+    await runtime.client.call(tasks.Exec, request)
+    begun = tasks_pb2.StartRequest(container_id="host", exec_id="exec-former")
+    starting = asyncio.create_task(runtime.client.call(tasks.Start, begun))
+
+    async def stuck() -> bool:
+        request = tasks_pb2.GetRequest(container_id="host")
+        try:
+            await runtime.client.call(tasks.Get, request, deadline=0.5)
+        except errors.Unavailable:
+            return True
+        return False
+
+    await watching.until(stuck)
+    async with asyncio.timeout(10):
+        await commands.end_former()
+        await asyncio.wait([starting])
+    assert (await commands.run("host", sh("echo here"), limit=10)).output == b"here\n"
