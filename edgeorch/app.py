@@ -19,8 +19,9 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 import edgeorch
 from edgeorch.lib import clean_stop, conditions, memory, sdnotify, tasks, time_floor
@@ -213,8 +214,7 @@ class _JournalFormatter(logging.Formatter):
         return "\n".join(f"<{priority}>{line}" for line in lines)
 
 
-@dataclass(frozen=True, slots=True)
-class ImageTools:
+class ImageTools(Struct, frozen=True):
     """What the command line needs to work on the images of the device."""
 
     images: images.Images

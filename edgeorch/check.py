@@ -19,7 +19,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from edgeorch import config as configuration
 from edgeorch.agent import hardware
@@ -38,8 +39,7 @@ MIN_NFT = (1, 0, 2)
 MIN_KERNEL = (5, 10)
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     name: str
     level: str
     text: str

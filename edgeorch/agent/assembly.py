@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from edgeorch.agent import (
     checks,
@@ -62,8 +63,7 @@ Tell = Callable[[str, str, str], None]
 """Makes an event of the node: type, reason, message."""
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+class Given(Struct, frozen=True):
     """What the agent works with and does not own."""
 
     objects: Objects

@@ -6,8 +6,9 @@ Results are values: whether it went well and what to say if not, in the kubelet'
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from edgeorch.lib import json
 from edgeorch.probes import grpc, http, tcp
@@ -116,7 +117,7 @@ def _text(result: execs.ExecResult) -> str:
 
 async def _call(request: http.Request) -> tuple[bool, str]:
     """A hook's request: any answer will do. A plain server behind an https hook gets one more."""
-    asked = dataclasses.replace(request, agent=http.HOOK_USER_AGENT)
+    asked = structs.replace(request, agent=http.HOOK_USER_AGENT)
     try:
         async with asyncio.timeout(_HOOK_HTTP_TIMEOUT):
             try:
@@ -124,7 +125,7 @@ async def _call(request: http.Request) -> tuple[bool, str]:
             except http.HttpError as error:
                 if "HTTP response to HTTPS client" not in str(error):
                     raise
-                await http.fetch(dataclasses.replace(asked, scheme="http"))
+                await http.fetch(structs.replace(asked, scheme="http"))
     except TimeoutError:
         return False, f'Get "{request.url}": context deadline exceeded'
     except http.BodyError:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import pathlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 CGROUP = pathlib.Path("/sys/fs/cgroup")
 PROC = pathlib.Path("/proc")
@@ -19,8 +20,7 @@ _NANO = 1_000_000_000
 _UNLIMITED = 1 << 60
 
 
-@dataclass(frozen=True, slots=True)
-class Counters:
+class Counters(Struct, frozen=True):
     """`cpu` in nanoseconds, memory in bytes. `at` is the clock's time of reading."""
 
     cpu: int
@@ -39,8 +39,7 @@ class Counters:
         return None if self.limit is None else max(0, self.limit - self.working_set)
 
 
-@dataclass(frozen=True, slots=True)
-class Interface:
+class Interface(Struct, frozen=True):
     """Bytes and errors since it is there (/proc/net/dev)."""
 
     name: str

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import pathlib
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, structs
 
 from edgeorch.agent import app_armor, devices, env_files, images, machine, profiles, users, volumes
 from edgeorch.core import (
@@ -44,8 +44,7 @@ class CreateError(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Struct, frozen=True):
     """What is to be made."""
 
     pod: views.Pod
@@ -326,7 +325,7 @@ def _with_groups_of(user: oci_spec.User, granted: tuple[oci_spec.Device, ...]) -
     """A device that its group may use is no use to a user outside that group."""
     groups = {d.gid for d in granted if d.path and d.gid and d.mode & stat.S_IRWXG}
     more = sorted(groups - {user.gid, *user.groups})
-    return dataclasses.replace(user, groups=(*user.groups, *more))
+    return structs.replace(user, groups=(*user.groups, *more))
 
 
 def _pid_namespace(order: Order, sandbox: pathlib.Path) -> str:

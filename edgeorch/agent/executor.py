@@ -13,8 +13,9 @@ import functools
 import logging
 import shutil
 import signal as signals
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, assert_never
+
+from msgspec import Struct
 
 from edgeorch.agent import attending
 from edgeorch.agent.creation import CreateError, Order
@@ -50,8 +51,7 @@ class StartFailed(Exception):
     """The container was made but cannot run; it has ended with that."""
 
 
-@dataclass(frozen=True, slots=True)
-class Workshop:
+class Workshop(Struct, frozen=True):
     """Everything that work on pods needs; one for the agent."""
 
     objects: Objects

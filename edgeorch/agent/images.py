@@ -13,8 +13,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from edgeorch.agent import ports
 from edgeorch.lib import backoff
@@ -53,8 +54,7 @@ class ImageError(Exception):
         self.retry_at = retry_at
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(Struct, frozen=True):
     """`ref` is the normalised name, `digest` what it points at."""
 
     ref: str
@@ -62,8 +62,7 @@ class Ready:
     config: ImageConfig
 
 
-@dataclass(slots=True)
-class _Trouble:
+class _Trouble(Struct):
     failures: int
     until: float
     told: str
@@ -267,8 +266,7 @@ class ImageKeeper:
                 del self._turns[ref]
 
 
-@dataclass(slots=True)
-class _Turn:
+class _Turn(Struct):
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     watchers: list[Show] = field(default_factory=list)
 

@@ -19,7 +19,8 @@ import struct
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from edgeorch.core import cgroups, node_resources, oci_spec, qos
 from edgeorch.lib import cgroupfs
@@ -46,8 +47,7 @@ _CREDENTIALS = "3i"
 """struct ucred: pid, uid, gid."""
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     boot_id: str
     machine_id: str
     system_uuid: str
@@ -67,8 +67,7 @@ class Facts:
     hugetlb_cgroup: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Parent:
+class Parent(Struct, frozen=True):
     """What a container can be given at most: it descends from containerd, not from this process,
     which systemd holds on a shorter leash."""
 

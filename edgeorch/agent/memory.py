@@ -6,9 +6,9 @@ lost at any moment; what must outlive the process is in the labels of the contai
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field, structs
 
 from edgeorch.core.eviction import Eviction
 from edgeorch.core.observed import Failure, Hook, PodSeen, ProbeKind, Sandbox, State, Stop
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from edgeorch.model import views
 
 
-@dataclass(slots=True)
-class Memory:
+class Memory(Struct):
     token: str
     """Of the sandbox that is there or will be made."""
     accepted_at: float
@@ -88,4 +87,4 @@ class Memory:
     def stopping(self, container_id: str, **changes: object) -> None:
         stop = self.stops.get(container_id)
         if stop is not None:
-            self.stops[container_id] = dataclasses.replace(stop, **changes)  # type: ignore[arg-type]
+            self.stops[container_id] = structs.replace(stop, **changes)

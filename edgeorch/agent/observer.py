@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, structs
 
 from edgeorch.core import container_labels
 from edgeorch.core.observed import Container, Exit, State
@@ -37,8 +37,7 @@ log = logging.getLogger(__name__)
 _RETRY = backoff.Policy(initial=0.1, factor=2.0, cap=10.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """The pod a container says it belongs to."""
 
     uid: str
@@ -46,8 +45,7 @@ class Identity:
     name: str
 
 
-@dataclass(slots=True)
-class _Known:
+class _Known(Struct):
     identity: Identity
     labels: dict[str, str]
     container: Container
@@ -136,7 +134,7 @@ class Observer:
             return
         # A short life may be over before the word of its beginning comes.
         began = known.container.started or min(shown, ended.finished)
-        ended = dataclasses.replace(ended, started=began)
+        ended = structs.replace(ended, started=began)
         self._update(container_id, exit=ended, started_at=at, started=began)
 
     def failed_to_start(self, container_id: str, ended: Exit) -> None:
@@ -202,7 +200,7 @@ class Observer:
         ended = await self._ended(known, code, at, self._clock.monotonic())
         latest = self.container(container_id)
         if latest is not None:
-            ended = dataclasses.replace(ended, started=latest.started)
+            ended = structs.replace(ended, started=latest.started)
             self._update(container_id, state=State.ENDED, exit=ended, pid=0)
 
     async def _ended(
@@ -230,7 +228,7 @@ class Observer:
         self._oom.add(container_id)
         ended = known.container.exit
         if ended is not None and ended.reason in ("Error", "Completed"):
-            told = dataclasses.replace(ended, reason="OOMKilled")
+            told = structs.replace(ended, reason="OOMKilled")
             self._update(container_id, exit=told, settled=False)
 
     # --- listing --------------------------------------------------------------------------------
@@ -265,7 +263,7 @@ class Observer:
         before = self._known.get(record.id)
         if before is not None:
             # What this process knows beyond the labels.
-            container = dataclasses.replace(
+            container = structs.replace(
                 container,
                 started_at=before.container.started_at,
                 started=before.container.started,
@@ -283,7 +281,7 @@ class Observer:
         elif task is None and container.exit is None and self._was_running(before, labels):
             known.container = self._as_lost(container)
         elif task is None and container.exit is not None:
-            known.container = dataclasses.replace(
+            known.container = structs.replace(
                 container, state=State.ENDED, settled=container_labels.ENDED in labels
             )
         return known
@@ -296,7 +294,7 @@ class Observer:
         at = container.started_at
         if at is None:
             at = _process_start(pid)
-        return dataclasses.replace(
+        return structs.replace(
             container,
             state=State.RUNNING,
             pid=pid,
@@ -311,9 +309,7 @@ class Observer:
         if ended is None:
             at = self._monotonic_of(task.exited_at)
             ended = await self._ended(known, task.exit_code, task.exited_at, at)
-        return dataclasses.replace(
-            known.container, state=State.ENDED, exit=ended, settled=False, pid=0
-        )
+        return structs.replace(known.container, state=State.ENDED, exit=ended, settled=False, pid=0)
 
     def _as_lost(self, container: Container) -> Container:
         lost = Exit(
@@ -323,7 +319,7 @@ class Observer:
             finished=self._shown(),
             container_id=container.id,
         )
-        return dataclasses.replace(container, state=State.ENDED, exit=lost, settled=False, pid=0)
+        return structs.replace(container, state=State.ENDED, exit=lost, settled=False, pid=0)
 
     async def _stamp_started(self, listed: Iterable[records.ContainerRecord]) -> None:
         """Put the start on record where the process before this one did not come to it."""
@@ -352,7 +348,7 @@ class Observer:
     def _update(self, container_id: str, **changes: object) -> None:
         known = self._known.get(container_id)
         if known is not None:
-            container = dataclasses.replace(known.container, **changes)  # type: ignore[arg-type]
+            container = structs.replace(known.container, **changes)
             self._put(container_id, known.labels, container)
 
     def _drop(self, container_id: str) -> None:

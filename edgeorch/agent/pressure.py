@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from edgeorch.agent import counters, gauges
 from edgeorch.core import cgroups, eviction, pressure, pressure_ranks, qos
@@ -46,8 +47,7 @@ _WORDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
+class Room(Struct, frozen=True):
     """How room is made without harm. Each may raise ContainerdError or OSError."""
 
     image_root: Callable[[], Awaitable[str]]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from edgeorch.core import pressure
 from edgeorch.core.devices import Selector
 
 
-@dataclass(frozen=True, slots=True)
-class ImageSettings:
+class ImageSettings(Struct, frozen=True):
     preload_dir: pathlib.Path | None = None
     """Whose archives are imported; None: there is no such folder."""
     parallel_pulls: int = 2
@@ -20,8 +20,7 @@ class ImageSettings:
     gc_min_age: float = 120.0
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     node_name: str
     data_dir: pathlib.Path = pathlib.Path("/var/lib/edgeorch")
     run_dir: pathlib.Path = pathlib.Path("/run/edgeorch")

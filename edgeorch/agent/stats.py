@@ -8,9 +8,9 @@ without inactive file cache. Sources: cgroups(7), cgroup-v2.rst, proc(5).
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, structs
 
 from edgeorch.agent import counters
 from edgeorch.core import cgroups, qos
@@ -26,8 +26,7 @@ _SHORTEST, _LONGEST = 0.5, 120.0
 """Seconds that two samples of a rate are apart."""
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True):
     """`cpu` in nanoseconds of one core a second, over `window` seconds; `memory` in bytes."""
 
     cpu: int
@@ -35,8 +34,7 @@ class Usage:
     window: float
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
+class Measured(Struct, frozen=True):
     counters: counters.Counters
     usage: Usage
 
@@ -126,7 +124,7 @@ class Stats:
     async def _sampled(self, paths: set[str]) -> dict[str, counters.Counters]:
         at = self._clock.monotonic()
         found = await asyncio.to_thread(counters.read, paths)
-        return {path: dataclasses.replace(sample, at=at) for path, sample in found.items()}
+        return {path: structs.replace(sample, at=at) for path, sample in found.items()}
 
     def _useful(self, before: counters.Counters | None, now: counters.Counters) -> bool:
         return (

@@ -11,8 +11,9 @@ import contextlib
 import datetime
 import os
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from edgeorch.agent import counters, stats
 from edgeorch.core import cgroups, qos
@@ -31,8 +32,7 @@ if TYPE_CHECKING:
     from edgeorch.store.objects import Objects
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
+class Sources(Struct, frozen=True):
     """Where the agent looks."""
 
     disk: DiskMeter

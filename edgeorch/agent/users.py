@@ -7,8 +7,9 @@ Names are looked up inside the image, never on the device.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from edgeorch.core import oci_spec
 from edgeorch.model import views
@@ -24,8 +25,7 @@ class UserError(Exception):
     """The user cannot be found or must not be used; `config` tells a wish that cannot be met."""
 
 
-@dataclass(frozen=True, slots=True)
-class Accounts:
+class Accounts(Struct, frozen=True):
     """The accounts of an image."""
 
     users: dict[str, tuple[int, int]]

@@ -15,8 +15,9 @@ import math
 import secrets
 import ssl
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from edgeorch.api import statuses
 from edgeorch.core import roles
@@ -47,8 +48,7 @@ class TokenFileError(Exception):
     """The token file cannot be used."""
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(Struct, frozen=True):
     name: str
     groups: tuple[str, ...] = ()
     uid: str = ""
@@ -59,8 +59,7 @@ ADMIN = User("system:admin", (MASTERS, AUTHENTICATED))
 ANONYMOUS = User("system:anonymous", (UNAUTHENTICATED,))
 
 
-@dataclass(slots=True)
-class _Attempts:
+class _Attempts(Struct):
     left: float
     seen: float
     told: float = -math.inf

@@ -8,9 +8,10 @@ pkg/registry/rbac (who may grant what)
 
 from __future__ import annotations
 
-import dataclasses
 from collections import OrderedDict
 from typing import TYPE_CHECKING, TypeVar
+
+from msgspec import structs
 
 from edgeorch.api import paths, statuses
 from edgeorch.core import rbac, roles
@@ -194,7 +195,7 @@ def refusal(user: auth.User, asked: rbac.Asked) -> errors.StatusError:
 
 
 def _as(asked: rbac.Asked, verb: str) -> rbac.Asked:
-    return dataclasses.replace(asked, verb=verb)
+    return structs.replace(asked, verb=verb)
 
 
 def _selected(selector: str) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from edgeorch.model import errors
 
@@ -28,8 +29,7 @@ def _nobody() -> auth.User:
     return ANONYMOUS
 
 
-@dataclass(slots=True)
-class Call:
+class Call(Struct):
     """`query` holds the first value of each parameter; `warnings` become Warning headers."""
 
     request: web.BaseRequest

@@ -24,8 +24,9 @@ import pathlib
 import re
 import ssl
 import tempfile
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from edgeorch.lib import files, json, programs
 
@@ -105,16 +106,14 @@ class CertificateError(Exception):
     """A certificate cannot be made or used."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Facts:
+class _Facts(Struct, frozen=True):
     """What matters of a certificate at rest."""
 
     names: frozenset[str]
     ends: datetime.datetime
 
 
-@dataclass(frozen=True, slots=True)
-class _Verified:
+class _Verified(Struct, frozen=True):
     """What stands in the note beside the files once openssl has found them good."""
 
     digest: str

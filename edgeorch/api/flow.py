@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from edgeorch.api import statuses
 from edgeorch.core import roles
@@ -23,8 +24,7 @@ _TOO_MANY = "The server has received too many requests and has asked us to try a
 _EXEMPT = (roles.MASTERS, roles.group(roles.ADMIN))
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """Requests at once; `per_client` and `reserved` do not concern administrators, who have the
     reserved ones to themselves. `long_running`: watches, followed logs and streams."""
 

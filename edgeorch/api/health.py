@@ -6,8 +6,9 @@ The reason is shown on the local listener and withheld from clients of the netwo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from edgeorch.api import responses, statuses
 
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 ENDPOINTS = ("healthz", "livez", "readyz")
 
 
-@dataclass(frozen=True, slots=True)
-class Checks:
+class Checks(Struct, frozen=True):
     """`live`: the process must be restarted when one fails. `ready`: it cannot do its work."""
 
     live: Mapping[str, Check] = field(default_factory=dict)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from edgeorch.api import negotiation, options, rendering, responses, selection, statuses
 from edgeorch.lib import json
@@ -55,8 +56,7 @@ async def listing(
     return await responses.parts(call, body)
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     items: list[Stored]
     meta: Object
 

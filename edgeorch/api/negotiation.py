@@ -6,7 +6,7 @@ Protobuf is not spoken: clients that prefer it name JSON as second choice.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from edgeorch.model import errors
 
@@ -22,8 +22,7 @@ _ACCEPTED = (
 _MAX_CLAUSES = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Format:
+class Format(Struct, frozen=True):
     """`media` is JSON or YAML; `shape` one of OBJECT, TABLE, METADATA; `version` of meta.k8s.io."""
 
     media: str = JSON
@@ -31,8 +30,7 @@ class Format:
     version: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Clause:
+class Clause(Struct, frozen=True):
     """One alternative of an Accept header."""
 
     media: str

@@ -5,8 +5,9 @@ Pure. Rules and words as in apimachinery (apis/meta/v1/validation, internalversi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from edgeorch.model import errors
 
@@ -20,8 +21,7 @@ _PROPAGATION = ["Background", "Foreground", "Orphan"]
 _MAX_TIMEOUT = 24 * 3600
 
 
-@dataclass(frozen=True, slots=True)
-class ListOptions:
+class ListOptions(Struct, frozen=True):
     """`version` None: not given. `initial_events` None: not given. `timeout` in seconds."""
 
     labels: str = ""
@@ -123,8 +123,7 @@ def _list_causes(options: ListOptions) -> list[errors.Cause]:
     return causes
 
 
-@dataclass(frozen=True, slots=True)
-class WriteOptions:
+class WriteOptions(Struct, frozen=True):
     dry_run: bool
     validation: str
     force: bool = False

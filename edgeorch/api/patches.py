@@ -5,8 +5,9 @@ A server-side apply (application/apply-patch+yaml) is no patch but a configurati
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from edgeorch.api import bodies, negotiation
 from edgeorch.model import errors, patch, strategic, strict
@@ -23,8 +24,7 @@ APPLY = "application/apply-patch+yaml"
 SUPPORTED = (JSON_PATCH, MERGE, STRATEGIC)
 
 
-@dataclass(frozen=True, slots=True)
-class Patch:
+class Patch(Struct, frozen=True):
     media: str
     content: Any
     text: str

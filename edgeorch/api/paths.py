@@ -8,8 +8,9 @@ Pure. Shapes (https://kubernetes.io/docs/reference/using-api/api-concepts/#resou
 from __future__ import annotations
 
 import urllib.parse
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from edgeorch.api import statuses
 from edgeorch.model import errors
@@ -26,8 +27,7 @@ STREAMS = ("attach", "exec", "portforward")
 """Subresources of pods that become a connection of their own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """One collection or object. `namespace` is None for cluster kinds and for all namespaces."""
 
     kind: Kind

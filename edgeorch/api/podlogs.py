@@ -6,10 +6,10 @@ What a container's log can be, given the pod's status, is decided here in the ku
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aiohttp import web
+from msgspec import Struct
 
 from edgeorch.api import responses
 from edgeorch.lib import clock as clocks
@@ -38,8 +38,7 @@ _PULLS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     follow: bool
     previous: bool
     since_seconds: int | None

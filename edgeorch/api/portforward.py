@@ -13,8 +13,9 @@ from __future__ import annotations
 import asyncio
 import collections
 import logging
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from edgeorch.api import links, spdy_sessions
 from edgeorch.model import errors
@@ -162,8 +163,7 @@ async def _close(writer: asyncio.StreamWriter) -> None:
 # --- SPDY -----------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class _Pair:
+class _Pair(Struct):
     """One connection to be: the client opens both streams, in any order."""
 
     port: int

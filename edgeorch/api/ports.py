@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     import asyncio
@@ -126,8 +127,7 @@ class Dialer(Protocol):
         """A connection to the pod's own localhost. Raises StatusError, whose message says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Streams:
+class Streams(Struct, frozen=True):
     """What exec, attach and port-forward work on."""
 
     execs: Execs

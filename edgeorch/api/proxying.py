@@ -12,12 +12,12 @@ from __future__ import annotations
 import ipaddress
 import random
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import aiohttp
 import yarl
 from aiohttp import web
+from msgspec import Struct
 
 from edgeorch.model import errors, kinds, views
 
@@ -46,8 +46,7 @@ _OWN_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 """What aiohttp would add of its own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Where:
+class Where(Struct, frozen=True):
     """What a request is passed on to."""
 
     scheme: str

@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 from edgeorch.api import links, spdy_sessions
 from edgeorch.model import errors
@@ -39,8 +40,7 @@ _STREAM_TYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """The streams that the client asks for."""
 
     stdin: bool

@@ -18,10 +18,10 @@ import logging
 import os
 import socket
 import uuid
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aiohttp import web
+from msgspec import Struct
 
 from edgeorch.api import (
     audit,
@@ -66,8 +66,7 @@ _LONG = ("log", paths.PROXY, *paths.STREAMS)
 _AUDIT_ID_LENGTH = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Listen:
+class Listen(Struct, frozen=True):
     """Where to listen. `network` and `health` are (address, port); port 0 takes a free one."""
 
     network: Sequence[tuple[str, int]] = ()

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from edgeorch.wire import spdy
 
@@ -22,22 +23,19 @@ MAX_STREAMS = 2000
 """Open at once in one connection."""
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(Struct, frozen=True):
     """To be answered with `reply` or `reset`."""
 
     stream: int
     headers: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(Struct, frozen=True):
     stream: int
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """No more comes from the client in this stream."""
 
     stream: int
@@ -47,8 +45,7 @@ class Ended:
 Event = Opened | Received | Ended
 
 
-@dataclass(slots=True)
-class _Stream:
+class _Stream(Struct):
     theirs: bool = True
     """Whether the client may still send; `ours`: whether we may."""
     ours: bool = True

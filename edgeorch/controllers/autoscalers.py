@@ -8,9 +8,10 @@ time again, as it does in Kubernetes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Protocol
+
+from msgspec import Struct
 
 from edgeorch.controllers import frame, index, projections, world
 from edgeorch.core import autoscaling as deciding
@@ -49,8 +50,7 @@ class Meter(Protocol):
         """What the containers of pods used since it was last asked of them."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Target:
+class _Target(Struct, frozen=True):
     """A workload that has a size. `under`: one label that all its pods have."""
 
     key: index.Key

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from edgeorch.controllers import bundle_objects, bundle_parts, bundle_revisions
 from edgeorch.core import bundle_plan
@@ -13,8 +14,7 @@ from edgeorch.store.objects import Objects
 from edgeorch.store.stored import Stored
 
 
-@dataclass(slots=True)
-class Life:
+class Life(Struct):
     """What this process knows of a bundle."""
 
     began: float

@@ -14,7 +14,8 @@ import copy
 import itertools
 import logging
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from edgeorch.core import (
     bundle_conflicts,
@@ -45,8 +46,7 @@ _AT_ONCE = 100
 """Objects that are written side by side: they share the medium's transactions."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Did:
+class _Did(Struct, frozen=True):
     """What became of an object: the field of Changes that names it, and what stands there."""
 
     what: str

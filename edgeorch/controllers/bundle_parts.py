@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from edgeorch.controllers import bundle_objects
 from edgeorch.core import bundle_plan, readiness
@@ -12,8 +13,7 @@ from edgeorch.store.objects import Objects
 from edgeorch.store.stored import Stored
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """What has to be remembered of an object of a version. `passes`: a Job that goes by itself."""
 
     kind: kinds.Kind

@@ -8,9 +8,10 @@ again, and a clock that is set never lets one time out.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
+
+from msgspec import Struct
 
 from edgeorch.controllers import frame, index, projections, world
 from edgeorch.core import (
@@ -29,8 +30,7 @@ _RESOURCE, _SETS = kinds.DEPLOYMENT.resource, kinds.REPLICA_SET.resource
 _SELECTING_ALL = "This deployment is selecting all pods. A non-empty selector is required."
 
 
-@dataclass(slots=True)
-class _Outcome:
+class _Outcome(Struct):
     """What carrying out a plan adds to the status."""
 
     created: str = ""

@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from edgeorch.lib import backoff, tasks
 from edgeorch.model import errors, kinds
@@ -32,16 +33,14 @@ DNS = ("kube-system", "kube-dns")
 _KINDS = (kinds.SERVICE, kinds.ENDPOINTS, kinds.ENDPOINT_SLICE)
 
 
-@dataclass(frozen=True, slots=True)
-class Port:
+class Port(Struct, frozen=True):
     name: str
     protocol: str
     port: int
     target: int
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceService:
+class DeviceService(Struct, frozen=True):
     """One of them, as it shall be."""
 
     namespace: str

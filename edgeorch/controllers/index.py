@@ -12,8 +12,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from msgspec import Struct
 
 from edgeorch.lib import json
 from edgeorch.store import watch
@@ -29,8 +30,7 @@ Key = tuple[str, str]
 """Namespace and name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change(Generic[F]):
+class Change(Struct, Generic[F], frozen=True):
     """`new` None: it is gone, or nothing is kept of it. `stored` None: gone while nobody saw."""
 
     key: Key

@@ -6,8 +6,9 @@ The decisions are core.history.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from functools import partial
+
+from msgspec import Struct
 
 from edgeorch.controllers import frame, projections, world
 from edgeorch.core import claims, history
@@ -19,8 +20,7 @@ from edgeorch.store import objects as stores
 _REVISIONS = kinds.CONTROLLER_REVISION.resource
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(Struct, frozen=True):
     """All revisions, and which of them is the current template's.
 
     `collided`: the name for a new one is taken; another hash is needed.

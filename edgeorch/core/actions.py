@@ -7,37 +7,34 @@ topic names what a failure of the action holds up.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from edgeorch.core.observed import ProbeKind
 
 
-@dataclass(frozen=True, slots=True)
-class EnsureSandbox:
+class EnsureSandbox(Struct, frozen=True):
     """Namespaces, address, files: what the containers of the pod share."""
 
     topic: str = "sandbox"
 
 
-@dataclass(frozen=True, slots=True)
-class RestartAll:
+class RestartAll(Struct, frozen=True):
     """Begin a new round: whatever was made before is to end and to start anew."""
 
     token: str
     topic: str = "sandbox"
 
 
-@dataclass(frozen=True, slots=True)
-class MountVolumes:
+class MountVolumes(Struct, frozen=True):
     """Bring the pod's volumes to `version`."""
 
     version: str
     topic: str = "volumes"
 
 
-@dataclass(frozen=True, slots=True)
-class EnsureImage:
+class EnsureImage(Struct, frozen=True):
     """Have the image of a container for its next attempt, as the pull policy says."""
 
     name: str
@@ -48,8 +45,7 @@ class EnsureImage:
         return f"image/{self.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class CreateContainer:
+class CreateContainer(Struct, frozen=True):
     name: str
     attempt: int
     crashes: int
@@ -61,8 +57,7 @@ class CreateContainer:
         return f"create/{self.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class StartContainer:
+class StartContainer(Struct, frozen=True):
     id: str
     name: str
 
@@ -71,8 +66,7 @@ class StartContainer:
         return f"start/{self.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class RunPostStart:
+class RunPostStart(Struct, frozen=True):
     id: str
     name: str
 
@@ -81,8 +75,7 @@ class RunPostStart:
         return f"hook/{self.id}"
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(Struct, frozen=True):
     """Go on probing while this is in the plan."""
 
     id: str
@@ -94,15 +87,13 @@ class Probe:
         return f"probe/{self.id}/{self.kind.value}"
 
 
-@dataclass(frozen=True, slots=True)
-class Withdraw:
+class Withdraw(Struct, frozen=True):
     """Wait until no Service sends the pod new connections."""
 
     topic: str = "withdraw"
 
 
-@dataclass(frozen=True, slots=True)
-class BeginStop:
+class BeginStop(Struct, frozen=True):
     """Note that a container is to stop, and say why."""
 
     id: str
@@ -114,8 +105,7 @@ class BeginStop:
         return f"stop/{self.id}"
 
 
-@dataclass(frozen=True, slots=True)
-class RunPreStop:
+class RunPreStop(Struct, frozen=True):
     id: str
     name: str
 
@@ -124,8 +114,7 @@ class RunPreStop:
         return f"hook/{self.id}"
 
 
-@dataclass(frozen=True, slots=True)
-class Signal:
+class Signal(Struct, frozen=True):
     """`stop` is the container's own stop signal."""
 
     id: str
@@ -137,8 +126,7 @@ class Signal:
         return f"stop/{self.id}"
 
 
-@dataclass(frozen=True, slots=True)
-class Settle:
+class Settle(Struct, frozen=True):
     """Put the end of a container on record and let go of its task, and so of the shim."""
 
     id: str
@@ -148,8 +136,7 @@ class Settle:
         return f"settle/{self.id}"
 
 
-@dataclass(frozen=True, slots=True)
-class RemoveContainer:
+class RemoveContainer(Struct, frozen=True):
     id: str
 
     @property
@@ -157,15 +144,13 @@ class RemoveContainer:
         return f"remove/{self.id}"
 
 
-@dataclass(frozen=True, slots=True)
-class TearDown:
+class TearDown(Struct, frozen=True):
     """Give back address, namespaces, volumes, cgroup."""
 
     topic: str = "teardown"
 
 
-@dataclass(frozen=True, slots=True)
-class FinishDeletion:
+class FinishDeletion(Struct, frozen=True):
     """The last trace is gone: remove the object."""
 
     topic: str = "finish"
@@ -194,8 +179,7 @@ CALLED_OFF = (EnsureImage, RunPostStart, RunPreStop, Probe, Withdraw)
 """Ended when they leave the plan; the others are short and run to their end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     actions: tuple[Action, ...]
     wake_at: float | None = None
     """When to decide again if nothing happens before."""

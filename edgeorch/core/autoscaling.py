@@ -8,7 +8,9 @@ core.scaling_rules. Reasons, messages and events are Kubernetes' own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from edgeorch.core import replica_calculator, scaling_rules
 from edgeorch.lib import json, quantity
@@ -26,8 +28,7 @@ _CUSTOM = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(Struct, frozen=True):
     """One condition."""
 
     type: str
@@ -36,8 +37,7 @@ class Said:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(Struct, frozen=True):
     """One event."""
 
     reason: str
@@ -45,8 +45,7 @@ class Told:
     warning: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """What is scaled: how many replicas it wants, and what selects its pods, as text."""
 
     replicas: int
@@ -56,8 +55,7 @@ class Target:
     one has."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """`scale_to` None: nothing is to be done. `failed`: the metrics were of no use."""
 
     current: int
@@ -177,8 +175,7 @@ def _with(conditions: list[Object], said: Said, stamp: str) -> list[Object]:
 # --- by metrics ---------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class _Best:
+class _Best(Struct):
     """The metric that asks for most, and what became of all of them."""
 
     replicas: int = 0

@@ -6,7 +6,8 @@ Each of them alone could be created, so that trying them one by one tells nothin
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from edgeorch.model import kinds
 from edgeorch.model.bundles import Item
@@ -15,16 +16,14 @@ from edgeorch.model.kinds import Object
 _EXPOSED = ("NodePort", "LoadBalancer")
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """Something that there is once. `what` names it, `path` is the field that asks for it."""
 
     what: str
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class Conflict:
+class Conflict(Struct, frozen=True):
     place: str
     told: str
 

@@ -18,8 +18,10 @@ power cuts, and what is seen now.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
 from enum import Enum
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from edgeorch.lib import backoff
 from edgeorch.model import bundles
@@ -52,8 +54,7 @@ class Do(Enum):
     """Refuse `target`, for the reason in `message`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Missing:
+class Missing(Struct, frozen=True):
     """An object that is not ready."""
 
     kind: str
@@ -68,8 +69,7 @@ class Missing:
         return f"{self.kind} {place}{self.name}: {self.message}"
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(Struct, frozen=True):
     """What this process knows of the version on the device. `since`: seconds since it was applied
     here, or the process began. `ready_for`: seconds since nothing is missing. `was_ready`: at some
     moment since. `unreachable`: what the last try
@@ -89,8 +89,7 @@ class Attempt:
     """Why that failed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Struct, frozen=True):
     """`stored`: versions whose manifests are there. `failed`: what applying the target last met."""
 
     stored: Collection[str]
@@ -104,8 +103,7 @@ class Seen:
     """What can be ready for a moment and then no more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     do: Do
     target: str = ""
     phase: str = PENDING

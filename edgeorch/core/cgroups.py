@@ -6,7 +6,8 @@ Arithmetic of pkg/kubelet/cm/helpers_linux.go; cgroup v2 weights as runc convert
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from edgeorch.core import qos
 from edgeorch.lib import quantity
@@ -18,8 +19,7 @@ _SIZES = {"GB": 1 << 30, "MB": 1 << 20, "KB": 1 << 10}
 MIN_SHARES, MAX_SHARES = 2, 262_144
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """None is no limit."""
 
     cpu_shares: int

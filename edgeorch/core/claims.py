@@ -8,8 +8,9 @@ controller_ref_manager.go.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
+
+from msgspec import Struct, field
 
 from edgeorch.lib import json
 from edgeorch.model import selectors, views
@@ -24,8 +25,7 @@ class Claimable(Protocol):
 T = TypeVar("T", bound=Claimable)
 
 
-@dataclass(frozen=True, slots=True)
-class Claims(Generic[T]):
+class Claims(Struct, Generic[T], frozen=True):
     """`owned` are kept as they are, `adopt` and `release` want a change of their references."""
 
     owned: list[T] = field(default_factory=list)

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from edgeorch.core.observed import Container, Exit, Kind, State
 from edgeorch.lib import json
@@ -46,8 +47,7 @@ LOST_CODE, LOST_REASON = 255, "Unknown"
 """Of a container whose task is gone without a trace, as containerd's CRI plugin has it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Birth:
+class Birth(Struct, frozen=True):
     """What is known when a container is made."""
 
     pod_uid: str

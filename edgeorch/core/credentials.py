@@ -10,9 +10,9 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import msgspec
+from msgspec import Struct
 
 from edgeorch.core import roles
 
@@ -37,8 +37,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return Life(self.expires, self.boot, self.until)
 
 
-@dataclass(frozen=True, slots=True)
-class Life:
+class Life(Struct, frozen=True):
     """Until when: by the wall clock, and in one boot also by CLOCK_BOOTTIME."""
 
     expires: datetime.datetime | None = None
@@ -46,8 +45,7 @@ class Life:
     until: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(Struct, frozen=True):
     """Now, by all clocks there are."""
 
     wall: datetime.datetime

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from edgeorch.lib import cron
 from edgeorch.model import batch
@@ -25,8 +26,7 @@ _SECOND = datetime.timedelta(seconds=1)
 _WINDOWS = tuple(datetime.timedelta(hours=hours) for hours in (2, 48, 24 * 62, 24 * 800, 24 * 4000))
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(Struct, frozen=True):
     """An event."""
 
     kind: str
@@ -37,8 +37,7 @@ class Told:
 # --- time ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(Struct, frozen=True):
     """`run`: the latest time that has come due and not been seen to. `missed`: how many have."""
 
     run: datetime.datetime | None
@@ -113,16 +112,14 @@ def parse(stamp: str) -> datetime.datetime:
 # --- deciding -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(Struct, frozen=True):
     """Make the Job of `time`, after deleting the active ones where `replace` says so."""
 
     time: datetime.datetime
     replace: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     start: Start | None = None
     events: list[Told] = field(default_factory=list)
     wake: datetime.datetime | None = None
@@ -199,8 +196,7 @@ def _rfc3339(time: datetime.datetime) -> str:
 # --- its Jobs -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Tidied:
+class Tidied(Struct, frozen=True):
     active: list[Object]
     """References as the status has them."""
     last_successful: str

@@ -9,7 +9,8 @@ replaced; how soon is the caller's affair.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from edgeorch.core import claims, history, node_affinity, pod_facts, rollout, scheduling
 from edgeorch.lib import json
@@ -28,16 +29,14 @@ _TOLERATED = (
 _HOST_NETWORK = ("node.kubernetes.io/network-unavailable", _NO_SCHEDULE)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Whether a pod should be made on the node, and whether one that is there may stay."""
 
     should_run: bool
     may_stay: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     create: bool = False
     delete: list[pod_facts.PodFacts] = field(default_factory=list)
     over: list[pod_facts.PodFacts] = field(default_factory=list)
@@ -90,8 +89,7 @@ def plan(
     return look.roll(found)
 
 
-@dataclass(slots=True)
-class _Look:
+class _Look(Struct):
     set: workloads.DaemonSet
     running: list[pod_facts.PodFacts]
     hashed: str

@@ -8,7 +8,8 @@ seconds since progress was last seen (`stalled`, monotonic), never by comparing 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from edgeorch.core import rollout
 from edgeorch.model import views
@@ -21,8 +22,7 @@ _PAUSED, _RESUMED = "DeploymentPaused", "DeploymentResumed"
 _NO_DEADLINE = 2**31 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(Struct, frozen=True):
     """A condition in the making: what is said now, times aside."""
 
     type: str

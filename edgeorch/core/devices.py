@@ -9,15 +9,15 @@ advertised in the node's capacity as devices.edgeorch.io/NAME; the scheduler cou
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from edgeorch.core.admission import DEVICES
 from edgeorch.lib import quantity
 from edgeorch.model import views
 
 
-@dataclass(frozen=True, slots=True)
-class Selector:
+class Selector(Struct, frozen=True):
     """What the configuration says of one name."""
 
     paths: tuple[str, ...] = ()
@@ -31,8 +31,7 @@ class Selector:
     count: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(Struct, frozen=True):
     id: str
     """Stays the same while the device does: its path, or what USB calls it."""
     nodes: tuple[str, ...]

@@ -9,8 +9,9 @@ same allowance; the note goes when the pod does, or after two minutes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from edgeorch.core import pod_facts, rollout
 from edgeorch.lib import json
@@ -27,8 +28,7 @@ Scale = Callable[[views.OwnerReference], int | None]
 """The size of the workload that a controller reference means; None when it has no size."""
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
+class Expected(Struct, frozen=True):
     """How many pods there should be, and how many of them healthy. `unmanaged`: without a
     controller, which budgets by share cannot count."""
 
@@ -82,8 +82,7 @@ def _sizes(pods: Sequence[pod_facts.PodFacts], scale: Scale) -> tuple[int, tuple
     return sum(found.values()), tuple(unmanaged)
 
 
-@dataclass(frozen=True, slots=True)
-class Notes:
+class Notes(Struct, frozen=True):
     """Evictions that are allowed and not yet seen: still counted, or given up after too long."""
 
     kept: dict[str, str]
@@ -173,23 +172,20 @@ def _others(budget: workloads.Budget) -> list[Object]:
 # --- evictions ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Evict:
+class Evict(Struct, frozen=True):
     """It may go. `spends`: the budget that must be told of it."""
 
     spends: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
+class Refuse(Struct, frozen=True):
     """Not now. `cause`: what the budget says; `retry_after` seconds, 0: unknown."""
 
     cause: str
     retry_after: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Impossible:
+class Impossible(Struct, frozen=True):
     """Several budgets speak of the pod, or a budget has lost count."""
 
     message: str

@@ -11,7 +11,8 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from edgeorch.model import views
 from edgeorch.wire import dns
@@ -28,8 +29,7 @@ _WEIGHTS = 100
 """Shared by the SRV records of one name."""
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceRecords:
+class ServiceRecords(Struct, frozen=True):
     """Nobody changes one; a change of the Service or its endpoints makes another."""
 
     nodes: Mapping[bytes, RRsets] = field(default_factory=dict)

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from edgeorch.core import dns_records
 from edgeorch.wire import dns
@@ -33,8 +34,7 @@ _HEX = frozenset("0123456789abcdef")
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """The zone's answer; `chase`: the name outside at which its chain of aliases goes on."""
 
     body: dns.Body

@@ -8,7 +8,8 @@ each. Existing slices keep their names, so a change of one pod is a change of on
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from edgeorch.core import claims, pod_facts
 from edgeorch.lib import json
@@ -33,8 +34,7 @@ _NOT_MIRRORED = (
 _RESERVED = (SERVICE_NAME, MANAGED_BY, ENDPOINTS_MANAGED_BY, HEADLESS, SKIP_MIRROR)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """`update` is keyed by the slice's name; `delete` holds names."""
 
     create: list[Object] = field(default_factory=list)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from edgeorch.core import env_file
 from edgeorch.lib import quantity
@@ -28,8 +29,7 @@ class ConfigError(Exception):
     """A reference leads nowhere: the container waits with CreateContainerConfigError."""
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     """What only the node knows."""
 
     node_name: str

@@ -9,7 +9,7 @@ As pkg/kubelet/eviction and the kubelet's rejectPod; condition of KEP-3329.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from edgeorch.model import views
 
@@ -20,8 +20,7 @@ IMMEDIATE_GRACE = 1.0
 """Seconds between SIGTERM and SIGKILL where room is needed at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Eviction:
+class Eviction(Struct, frozen=True):
     message: str
     reason: str = EVICTED
     grace: float = IMMEDIATE_GRACE

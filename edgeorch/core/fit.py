@@ -7,8 +7,9 @@ beside the bundle: pods of its former version make room for those of the new one
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from edgeorch.core import node_affinity, pod_facts, scheduling
 from edgeorch.lib import json, quantity
@@ -30,8 +31,7 @@ _Port = tuple[str, str, int]
 _UNITS = {pod_resources.CPU: ("m", quantity.NANO // 1000)}
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """Pods of one object. `count` 0: it makes some at times, as a CronJob."""
 
     place: str
@@ -40,14 +40,12 @@ class Wanted:
     pod: views.Pod
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
+class Trouble(Struct, frozen=True):
     place: str
     told: str
 
 
-@dataclass(slots=True)
-class Demand:
+class Demand(Struct):
     """The bundle's pods, and what does not fit."""
 
     wanted: list[Wanted] = field(default_factory=list)

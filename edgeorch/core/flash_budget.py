@@ -5,7 +5,7 @@ A day is 24 hours of the clock that counts since boot; nothing here knows the wa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 HOUR = 3600.0
 _HOURS = 24
@@ -13,8 +13,7 @@ _CALM = 0.9
 """Share of the budget below which what gave way comes back."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ledger:
+class Ledger(Struct, frozen=True):
     """Bytes by hour since boot, the oldest first."""
 
     hours: tuple[tuple[int, int], ...] = ()

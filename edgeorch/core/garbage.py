@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from edgeorch.model import views
 from edgeorch.model.kinds import Object
@@ -24,8 +25,7 @@ class Owner(enum.Enum):
     ABSENT = "absent"
 
 
-@dataclass(frozen=True, slots=True)
-class Dependent:
+class Dependent(Struct, frozen=True):
     """An object with owners, as the collector remembers it."""
 
     uid: str
@@ -33,35 +33,29 @@ class Dependent:
     deleting_dependents: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(Struct, frozen=True):
     policy: str
 
 
-@dataclass(frozen=True, slots=True)
-class DropOwners:
+class DropOwners(Struct, frozen=True):
     """Remove the references to these uids."""
 
     uids: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class OrphanDependents:
+class OrphanDependents(Struct, frozen=True):
     """Free all dependents of the object, then let it go."""
 
 
-@dataclass(frozen=True, slots=True)
-class RemoveFinalizer:
+class RemoveFinalizer(Struct, frozen=True):
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unblock:
+class Unblock(Struct, frozen=True):
     """No longer block the deletion of the object's owners: breaks a cycle."""
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteDependents:
+class DeleteDependents(Struct, frozen=True):
     """Look at the dependents that still block the object's deletion."""
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 WEAK_NOW, CAPPED_NOW, THROTTLED_NOW, HOT_NOW = 0x1, 0x2, 0x4, 0x8
 SINCE_BOOT = 16
@@ -21,8 +22,7 @@ _CARD_ERRORS = ("Data Timeout", "Data CRC", "ADMA Error", "Request Timedout")
 """Commands that time out are how absent functions of a card are found at boot: no errors."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wear:
+class Wear(Struct, frozen=True):
     """Of an eMMC, by its own account. Tenths of life used by the two kinds of cells, 0 unknown;
     `reserve` 1 normal, 2 four fifths of the spare blocks used, 3 nine tenths, 0 unknown."""
 
@@ -30,8 +30,7 @@ class Wear:
     reserve: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Readings:
+class Readings(Struct, frozen=True):
     """None, or nothing, where the machine does not tell."""
 
     throttled: int | None = None
@@ -47,8 +46,7 @@ class Readings:
     """Since boot, by host controller."""
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(Struct, frozen=True):
     type: str
     wrong: bool
     reason: str

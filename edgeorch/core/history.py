@@ -8,7 +8,8 @@ one that comes back is numbered anew, not made twice. As pkg/controller/history.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from edgeorch.core import template_hash
 from edgeorch.lib import json
@@ -20,16 +21,14 @@ LABEL = "controller-revision-hash"
 _LONGEST_PREFIX = 223
 
 
-@dataclass(frozen=True, slots=True)
-class Create:
+class Create(Struct, frozen=True):
     """A revision of a template that is in none yet."""
 
     revision: int
     hash: str
 
 
-@dataclass(frozen=True, slots=True)
-class Renumber:
+class Renumber(Struct, frozen=True):
     """The current template is that of an earlier revision: it becomes the latest again."""
 
     name: str

@@ -7,14 +7,14 @@ its names or not at all; one that anything names, runs, pins or brings again sta
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 PIN_LABEL = "io.cri-containerd.pinned"
 """As containerd's CRI has it; its value is `pinned`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(Struct, frozen=True):
     """One name of an image. `since` is when it was first seen, monotonic seconds."""
 
     name: str
@@ -24,8 +24,7 @@ class Image:
     pinned: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """An image that may go."""
 
     digest: str
@@ -33,8 +32,7 @@ class Candidate:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Struct, frozen=True):
     """In percent of the file system that are in use; seconds."""
 
     high: int = 85

@@ -8,9 +8,7 @@ goes after the count is on the medium, so that no pod is counted twice or forgot
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from msgspec import field
+from msgspec import Struct, field
 
 from edgeorch.model import batch, views
 from edgeorch.model.kinds import Object
@@ -145,8 +143,7 @@ def failed(spec: batch.JobSpec, pod: JobPod) -> bool:
     return not spec.replaces_failed_only or not pod.spec.node_name
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(Struct, frozen=True):
     """What the failure policy says of a failed pod. `action` "": nothing, it counts."""
 
     action: str = ""
@@ -256,8 +253,7 @@ def _give_index(container: Object) -> None:
     container["env"] = [*env, {"name": "JOB_COMPLETION_INDEX", "valueFrom": source}]
 
 
-@dataclass(frozen=True, slots=True)
-class NewPod:
+class NewPod(Struct, frozen=True):
     """A pod to make. `failures` None: they are not counted by index."""
 
     index: int | None = None

@@ -10,7 +10,8 @@ seconds; `stamp` is only shown.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from edgeorch.core import job_pods
 from edgeorch.core.job_pods import JobPod, NewPod
@@ -30,8 +31,7 @@ _COUNTED = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(Struct, frozen=True):
     """An event."""
 
     kind: str
@@ -39,8 +39,7 @@ class Told:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     status: Object
     durable: bool = False
     """Something is counted that leaves no other trace."""
@@ -55,8 +54,7 @@ class Plan:
     """Seconds after which time alone changes something."""
 
 
-@dataclass(frozen=True, slots=True)
-class _End:
+class _End(Struct, frozen=True):
     """How the Job is going to end."""
 
     success: bool

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 Key = tuple[str, str]
 """Namespace and name."""
@@ -21,8 +22,7 @@ _MOST = 1 << 12
 """A pool walks at most this much of a range: IPv6 networks are larger than any device."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """A Service that wants to be balanced."""
 
     key: Key
@@ -34,8 +34,7 @@ class Request:
     """spec.loadBalancerIP."""
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(Struct, frozen=True):
     addresses: tuple[str, ...] = ()
     why_not: str = ""
 

@@ -7,7 +7,8 @@ pod against the sum of its containers' limits, then each container against its o
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from edgeorch.core.eviction import Eviction
 from edgeorch.lib import quantity
@@ -16,8 +17,7 @@ from edgeorch.model import pod_resources, views
 STORAGE = pod_resources.STORAGE
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True):
     """Bytes on the disk: writable layers and logs by container, volumes by name."""
 
     rootfs: Mapping[str, int] = field(default_factory=dict)

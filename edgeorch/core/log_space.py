@@ -7,14 +7,14 @@ not cost a quiet one its history. The files that are written now come last, the 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 ROOM = 0.9
 """Share of the limit that is left in use, so that it is not reached again at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(Struct, frozen=True):
     path: str
     container: str
     """Whose it is: the folder of all its logs."""
@@ -24,15 +24,13 @@ class File:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     remove: tuple[File, ...] = ()
     empty: tuple[File, ...] = ()
     """Newest files of containers, of which there is nothing older left."""
 
 
-@dataclass(slots=True)
-class _Container:
+class _Container(Struct):
     size: int = 0
     files: list[File] = field(default_factory=list)
 

@@ -6,7 +6,8 @@ Conditions, reasons and messages of pkg/controller/namespace/deletion/status_con
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from edgeorch.model import views
 from edgeorch.model.kinds import Object
@@ -15,8 +16,7 @@ FINALIZER = "kubernetes"
 BUILT_IN = ("default", "kube-node-lease", "kube-public", "kube-system")
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
+class Left(Struct, frozen=True):
     """What remains: objects by resource, those with finalizers by finalizer, and failures."""
 
     resources: Mapping[str, int] = field(default_factory=dict)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from edgeorch.core.eviction import Eviction
 
@@ -36,8 +37,7 @@ class ProbeKind(enum.Enum):
     READINESS = "readiness"
 
 
-@dataclass(frozen=True, slots=True)
-class Exit:
+class Exit(Struct, frozen=True):
     """How a container ended."""
 
     code: int
@@ -49,8 +49,7 @@ class Exit:
     container_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Container:
+class Container(Struct, frozen=True):
     """One attempt at running one container of the pod, as containerd knows it."""
 
     id: str
@@ -78,8 +77,7 @@ class Container:
     """Whom its first process runs as: uid, gid, further groups."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sandbox:
+class Sandbox(Struct, frozen=True):
     """The pod's namespaces, address and files. All die with the boot."""
 
     token: str
@@ -94,8 +92,7 @@ class Sandbox:
         return f"{box}.{int(number or 0) + 1}"
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(Struct, frozen=True):
     """How far stopping a container has come."""
 
     since: float
@@ -104,8 +101,7 @@ class Stop:
     kill_at: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """What keeps failing, and when it may be tried again."""
 
     reason: str
@@ -121,8 +117,7 @@ class Hook(enum.Enum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class PodSeen:
+class PodSeen(Struct, frozen=True):
     sandbox: Sandbox | None = None
     containers: tuple[Container, ...] = ()
     images: Mapping[str, int] = field(default_factory=dict)

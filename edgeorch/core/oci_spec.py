@@ -8,10 +8,10 @@ Source: opencontainers/runtime-spec config.md and config-linux.md (1.0.2).
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field, structs
 
 from edgeorch.core import cgroups
 from edgeorch.model import views
@@ -38,8 +38,7 @@ class SpecError(Exception):
     """The container cannot be described: CreateContainerError."""
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(Struct, frozen=True):
     """What the image wants to run as."""
 
     entrypoint: Sequence[str] = ()
@@ -48,15 +47,13 @@ class Image:
     working_dir: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(Struct, frozen=True):
     uid: int = 0
     gid: int = 0
     groups: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(Struct, frozen=True):
     """A bind mount. `recursive`: read-only with all that is mounted below it (Linux 5.12)."""
 
     source: str
@@ -67,8 +64,7 @@ class Mount:
     no_exec: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
+class Device(Struct, frozen=True):
     path: str
     type: str
     major: int
@@ -82,11 +78,10 @@ class Device:
 
 def placed(device: Device, path: str) -> Device:
     """The same at another path in the container; "" where it comes as a mount."""
-    return dataclasses.replace(device, path=path)
+    return structs.replace(device, path=path)
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
+class Machine(Struct, frozen=True):
     """What the kernel gives."""
 
     cgroup_v2: bool
@@ -99,8 +94,7 @@ class Machine:
     """Whether huge pages are counted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True):
     """What the sandbox gives. An empty path is the host's own namespace."""
 
     pod_uid: str

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 Entry = Mapping[str, Any]
 _Table = tuple[str, str]
@@ -83,8 +84,7 @@ class _Rules:
         return False
 
 
-@dataclass(frozen=True, slots=True)
-class _Pods:
+class _Pods(Struct, frozen=True):
     """How rules of others name pods: by the bridge, or by their range."""
 
     bridge: str

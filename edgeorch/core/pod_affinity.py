@@ -8,7 +8,8 @@ nodes, of which there is one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from edgeorch.core import pod_facts
 from edgeorch.lib import json
@@ -23,8 +24,7 @@ SPREAD_LABEL = f"{SPREAD} (missing required label)"
 Labels = Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Neighbours:
+class Neighbours(Struct, frozen=True):
     """The pods on the node, and the labels of the namespaces by name."""
 
     pods: Iterable[pod_facts.PodFacts] = ()
@@ -34,8 +34,7 @@ class Neighbours:
 NOBODY = Neighbours()
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Struct, frozen=True):
     reason: str
     resolvable: bool
     """It would help if other pods went away."""

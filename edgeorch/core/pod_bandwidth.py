@@ -7,15 +7,15 @@ bandwidth has the bounds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from edgeorch.lib import quantity
 
 _LEAST, _MOST = 1_000, 10**15
 
 
-@dataclass(frozen=True, slots=True)
-class Bandwidth:
+class Bandwidth(Struct, frozen=True):
     """Bits per second; 0: as fast as it goes."""
 
     ingress: int = 0

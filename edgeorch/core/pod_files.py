@@ -5,7 +5,7 @@ Layout of the kubelet's managed hosts file and of its DNS configurer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from edgeorch.model import views
 
@@ -30,8 +30,7 @@ class HostnameError(Exception):
     """The pod cannot be called what it wants to be called."""
 
 
-@dataclass(frozen=True, slots=True)
-class Resolver:
+class Resolver(Struct, frozen=True):
     """A resolv.conf, parsed."""
 
     nameservers: tuple[str, ...] = ()

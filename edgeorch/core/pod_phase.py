@@ -6,7 +6,7 @@ counts finished pods never counts one that still uses the device.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from edgeorch.core import restarts
 from edgeorch.core.observed import Container, Hook, Kind, PodSeen, ProbeKind, State
@@ -16,8 +16,7 @@ PENDING, RUNNING, SUCCEEDED, FAILED = "Pending", "Running", "Succeeded", "Failed
 DEADLINE = "DeadlineExceeded"
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """Why the pod must end, and as what."""
 
     phase: str

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import enum
 import hashlib
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from edgeorch.core import actions, eviction, pod_phase, restarts
 from edgeorch.core.actions import Action, Plan
@@ -32,8 +33,7 @@ GONE_GRACE = 1
 """Grace period of a pod whose object was removed by force, seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Struct, frozen=True):
     crash_loop: backoff.Policy = restarts.CRASH_LOOP
 
 

@@ -7,8 +7,9 @@ transition times, for conditions that others own, and for containers whose recor
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from edgeorch.core import actions, eviction, pod_phase, pod_plan, qos, restarts
 from edgeorch.core.observed import Container, Exit, Failure, Kind, PodSeen, State
@@ -30,8 +31,7 @@ MAX_MESSAGES = 12 * 1024
 _BEGINNING_OF_TIME = "1970-01-01T00:00:00Z"
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True):
     """What the status shows besides the pod itself. `now` is wall time as text."""
 
     now: str

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from edgeorch.core import eviction, qos, scheduling
 from edgeorch.lib import quantity
@@ -64,8 +65,7 @@ _CONDITIONS = {
 _ORDER = {signal: place for place, signal in enumerate(Signal)}
 
 
-@dataclass(frozen=True, slots=True)
-class Amount:
+class Amount(Struct, frozen=True):
     """A quantity, or a share of what there is at most."""
 
     whole: int = 0
@@ -85,8 +85,7 @@ def amount(text: str) -> Amount:
     return Amount(whole=quantity.parse(text).value())
 
 
-@dataclass(frozen=True, slots=True)
-class Threshold:
+class Threshold(Struct, frozen=True):
     signal: Signal
     value: Amount
     grace: float | None = None
@@ -95,8 +94,7 @@ class Threshold:
     """How far above it there is to be enough again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Struct, frozen=True):
     thresholds: tuple[Threshold, ...]
     transition: float = 300.0
     """Seconds that a condition stays after its cause has gone."""
@@ -104,8 +102,7 @@ class Policy:
     """Seconds at most that a pod has to end where a soft threshold asks for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
+class Level(Struct, frozen=True):
     """What is left, and what there is at most."""
 
     available: int
@@ -115,8 +112,7 @@ class Level:
 Levels = Mapping[Signal, Level]
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(Struct, frozen=True):
     """What is known from the looks so far."""
 
     since: Mapping[Threshold, float] = field(default_factory=dict)

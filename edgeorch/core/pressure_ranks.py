@@ -8,8 +8,9 @@ functions and evictionMessage of pkg/kubelet/eviction/helpers.go.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from edgeorch.core import pressure
 from edgeorch.core.pressure import INODES, MEMORY, PIDS, STORAGE, Signal
@@ -24,8 +25,7 @@ class Share(NamedTuple):
     inodes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True):
     """Of one pod. Memory is the working set in bytes; disk by container, and by volume."""
 
     memory: int | None = None
@@ -39,8 +39,7 @@ class Usage:
     disk_measured: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     pod: views.Pod
     usage: Usage
 

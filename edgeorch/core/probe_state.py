@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from edgeorch.core.observed import ProbeKind
 from edgeorch.model import views
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """How often in a row the probe has given the same result."""
 
     result: bool | None = None

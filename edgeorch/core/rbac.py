@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from edgeorch.model import access, selectors, views
 
@@ -19,8 +20,7 @@ ACCOUNTS = "system:serviceaccounts"
 _ACCOUNT = "system:serviceaccount:"
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """What somebody wants to do: a verb on a resource, or on a path that is none."""
 
     verb: str
@@ -36,8 +36,7 @@ class Asked:
         return f"{self.resource}/{self.subresource}" if self.subresource else self.resource
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """rbac.authorization.k8s.io PolicyRule. No `names` are all names."""
 
     verbs: tuple[str, ...]
@@ -109,8 +108,7 @@ def beyond(held: Sequence[Rule], wanted: Iterable[Rule]) -> list[Rule]:
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class Permissions:
+class Permissions(Struct, frozen=True):
     """All that one user may do."""
 
     everywhere: tuple[Rule, ...] = ()
@@ -126,8 +124,7 @@ class Permissions:
         return (*self.everywhere, *self.within.get(namespace, ()))
 
 
-@dataclass(frozen=True, slots=True)
-class Grants:
+class Grants(Struct, frozen=True):
     """The stored roles and bindings. `built_in`: ClusterRoles that are there without being stored;
     `standing`: the ClusterRoles that members of a group have anyway."""
 

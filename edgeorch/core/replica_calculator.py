@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from edgeorch.core import pod_facts
 from edgeorch.lib import quantity
@@ -30,8 +31,7 @@ class MetricError(Exception):
     """The metric tells nothing; the text says why, in Kubernetes' words."""
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True):
     """What one pod used. `containers`: name to CPU in billionths of a core and memory in bytes,
     measured over the last `window` seconds."""
 
@@ -39,8 +39,7 @@ class Usage:
     window: float
 
 
-@dataclass(frozen=True, slots=True)
-class Tolerances:
+class Tolerances(Struct, frozen=True):
     """How far usage may be from its target, as a share of it, before anything is done."""
 
     up: float = TOLERANCE
@@ -50,8 +49,7 @@ class Tolerances:
         return 1.0 - self.down <= ratio <= 1.0 + self.up
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True):
     """The pods that the target selects, and what they used, by name. `now`: since boot."""
 
     namespace: str
@@ -60,8 +58,7 @@ class Look:
     now: float
 
 
-@dataclass(frozen=True, slots=True)
-class Proposal:
+class Proposal(Struct, frozen=True):
     replicas: int
     average: int
     """Thousandths that a pod uses."""
@@ -121,8 +118,7 @@ def _share(text: str | None) -> float:
 # --- beneath ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Groups:
+class _Groups(Struct, frozen=True):
     """Pods by what may be made of them. `measured` holds those that count at once."""
 
     ready: int

@@ -8,7 +8,8 @@ out and observed again is empty.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from edgeorch.core import pod_facts
 from edgeorch.model import views
@@ -20,8 +21,7 @@ FAILURE = "ReplicaFailure"
 _PHASES = {"Pending": 0, "": 0, "Unknown": 1, "Running": 2}
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     create: int = 0
     delete: list[pod_facts.PodFacts] = field(default_factory=list)
 
@@ -70,8 +70,7 @@ def new_pod(owner: Object, template: Object, ref: Object) -> Object:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": made, "spec": template["spec"]}
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """Why the latest attempt to create or delete pods did not succeed."""
 
     reason: str

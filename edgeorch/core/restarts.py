@@ -9,8 +9,9 @@ travels from attempt to attempt (`Container.crashes`), so it outlives the proces
 
 from __future__ import annotations
 
-import dataclasses
 import enum
+
+from msgspec import structs
 
 from edgeorch.core.observed import Container, Exit, Kind
 from edgeorch.lib import backoff
@@ -67,7 +68,7 @@ def remembered(ended: Exit, *, all_restart: bool) -> Exit:
     """The end of an attempt as the next one remembers it."""
     if not all_restart:
         return ended
-    return dataclasses.replace(ended, code=ALL_CODE, reason=ALL_REASON, message=_ALL_MESSAGE)
+    return structs.replace(ended, code=ALL_CODE, reason=ALL_REASON, message=_ALL_MESSAGE)
 
 
 def crashes(container: Container, spec_hash: str) -> int:

@@ -14,7 +14,8 @@ that are on the device already.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from edgeorch.core import deployment_status, revisions, rollout, template_hash
 from edgeorch.model import views
@@ -30,8 +31,7 @@ CONDITION = "RolledBack"
 _CAUSE = "kubernetes.io/change-cause"
 
 
-@dataclass(frozen=True, slots=True)
-class RollBack:
+class RollBack(Struct, frozen=True):
     """From the template of one ReplicaSet to that of another."""
 
     failed: views.ReplicaSet

@@ -11,15 +11,15 @@ no more pods are believed available than a spec allows.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from edgeorch.core import revisions, template_hash
 from edgeorch.model import views
 from edgeorch.model.kinds import Object
 
 
-@dataclass(frozen=True, slots=True)
-class CreateReplicaSet:
+class CreateReplicaSet(Struct, frozen=True):
     """For the current template, under the current hash."""
 
     hash: str
@@ -28,16 +28,14 @@ class CreateReplicaSet:
     revision: str
 
 
-@dataclass(frozen=True, slots=True)
-class ScaleReplicaSet:
+class ScaleReplicaSet(Struct, frozen=True):
     name: str
     old: int
     new: int
     annotations: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class AnnotateReplicaSet:
+class AnnotateReplicaSet(Struct, frozen=True):
     """Bring annotations and minReadySeconds of the current one up to date."""
 
     name: str
@@ -45,15 +43,13 @@ class AnnotateReplicaSet:
     min_ready_seconds: int
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteReplicaSet:
+class DeleteReplicaSet(Struct, frozen=True):
     """It has no pods and lies beyond the revision history limit."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class SetRevision:
+class SetRevision(Struct, frozen=True):
     """Note on the Deployment which revision is current."""
 
     revision: str

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from edgeorch.model import autoscaling
 
@@ -39,8 +41,7 @@ Why = tuple[str, str]
 """Reason and message of a condition."""
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+class History(Struct, frozen=True):
     """What an autoscaler recommended, and by how much it scaled, as long as it matters."""
 
     recommended: tuple[Noted, ...]
@@ -48,8 +49,7 @@ class History:
     downs: tuple[Noted, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Bounded:
+class Bounded(Struct, frozen=True):
     """`able` says how recommendations were smoothed, `limited` (if `is_limited`) what held them."""
 
     replicas: int

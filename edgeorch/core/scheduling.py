@@ -8,7 +8,8 @@ is the sum of requests of the pods that are bound and not over. As pkg/scheduler
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from edgeorch.core import node_affinity, pod_affinity, pod_facts
 from edgeorch.lib import quantity
@@ -33,8 +34,7 @@ Ports = frozenset[tuple[str, str, int]]
 """Host address, protocol, port."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Struct, frozen=True):
     """Why not. `resolvable`: it would help if other pods went away. `whole`: said of the pod
     itself, not of nodes."""
 
@@ -56,8 +56,7 @@ NO_NODES = "no nodes available to schedule pods"
 GATED = "Scheduling is blocked due to non-empty scheduling gates"
 
 
-@dataclass(slots=True)
-class Usage:
+class Usage(Struct):
     """What bound pods hold: nano units by resource, their number, their host ports."""
 
     requests: dict[str, int] = field(default_factory=dict)

@@ -21,7 +21,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from edgeorch.core import service_table
 from edgeorch.core.service_table import Layout
@@ -33,8 +34,7 @@ Element = tuple[str, str]
 """A map or set of the table, and a key in it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     """One backend of a service port, with the conditions of its EndpointSlice."""
 
     ip: str
@@ -45,8 +45,7 @@ class Endpoint:
     terminating: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ServicePort:
+class ServicePort(Struct, frozen=True):
     """One port of a Service and all addresses and ports that lead to it."""
 
     namespace: str
@@ -80,8 +79,7 @@ class ServicePort:
         return self.protocol.lower()
 
 
-@dataclass(frozen=True, slots=True)
-class HostPort:
+class HostPort(Struct, frozen=True):
     """A container's hostPort. An empty `host_ip` means every address of the device."""
 
     uid: str
@@ -99,8 +97,7 @@ class HostPort:
 Item = ServicePort | HostPort
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
+class Parts(Struct, frozen=True):
     """What one Item adds to the table."""
 
     chains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -109,8 +106,7 @@ class Parts:
     """The value behind the key; "" in a set."""
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(Struct, frozen=True):
     """What the table holds. A value: `diff` gives the next one and leaves this one be."""
 
     parts: Mapping[Key, Parts] = field(default_factory=dict)
@@ -119,8 +115,7 @@ class State:
     stale_sets: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Existing:
+class Existing(Struct, frozen=True):
     """Names found in the kernel's table."""
 
     chains: frozenset[str] = frozenset()

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 SERVICE_IPS = "service-ips"
 NODE_PORTS = "node-ports"
@@ -25,8 +26,7 @@ ROUTED = "routed-interfaces"
 REFUSE = "goto refuse"
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(Struct, frozen=True):
     """What the table is made for. One table serves one address family."""
 
     pod_cidr: str

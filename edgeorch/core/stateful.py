@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from edgeorch.core import claims, history, pod_facts, rollout
 from edgeorch.model import workloads
@@ -26,22 +27,19 @@ _MEMBER = re.compile(r"(.*)-(0|[1-9][0-9]*)", re.ASCII | re.DOTALL)
 _MAX_ORDINAL = 2**31 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class CreatePod:
+class CreatePod(Struct, frozen=True):
     ordinal: int
     revision: str
 
 
-@dataclass(frozen=True, slots=True)
-class DeletePod:
+class DeletePod(Struct, frozen=True):
     """`recreated` when it is over and makes room for its successor."""
 
     pod: pod_facts.PodFacts
     recreated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class LabelPod:
+class LabelPod(Struct, frozen=True):
     """It has lost the labels that say who it is."""
 
     pod: pod_facts.PodFacts
@@ -50,8 +48,7 @@ class LabelPod:
 Action = CreatePod | DeletePod | LabelPod
 
 
-@dataclass(frozen=True, slots=True)
-class Revisions:
+class Revisions(Struct, frozen=True):
     """Names of the revision that pods have, and of the one that they are to get."""
 
     current: str
@@ -122,8 +119,7 @@ def split(
     return replicas, condemned
 
 
-@dataclass(slots=True)
-class _Turn:
+class _Turn(Struct):
     """One pass; each step says whether the next may follow."""
 
     set: workloads.StatefulSet

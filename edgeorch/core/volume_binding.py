@@ -9,7 +9,8 @@ comes between the two writes. As pkg/controller/volume/persistentvolume (pv_cont
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from edgeorch.core import local_path, volume_match
 from edgeorch.lib import quantity
@@ -27,16 +28,14 @@ Claim = storage.PersistentVolumeClaim
 Volume = storage.PersistentVolume
 
 
-@dataclass(frozen=True, slots=True)
-class AssignClass:
+class AssignClass(Struct, frozen=True):
     """The claim left its class open, and there is a default one now."""
 
     claim: Claim
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class BindVolume:
+class BindVolume(Struct, frozen=True):
     """`chosen`: nobody but the plan has put them together."""
 
     volume: Volume
@@ -44,15 +43,13 @@ class BindVolume:
     chosen: bool
 
 
-@dataclass(frozen=True, slots=True)
-class BindClaim:
+class BindClaim(Struct, frozen=True):
     claim: Claim
     volume: Volume
     chosen: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ShowClaim:
+class ShowClaim(Struct, frozen=True):
     """Bring the claim's status up to date; `volume`: what it has."""
 
     claim: Claim
@@ -60,48 +57,41 @@ class ShowClaim:
     volume: Volume | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ShowVolume:
+class ShowVolume(Struct, frozen=True):
     volume: Volume
     phase: str
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Unbind:
+class Unbind(Struct, frozen=True):
     """The claim it names has another one. `wholly`: nobody had meant it for that claim."""
 
     volume: Volume
     wholly: bool
 
 
-@dataclass(frozen=True, slots=True)
-class MarkProvisioner:
+class MarkProvisioner(Struct, frozen=True):
     claim: Claim
     provisioner: str
 
 
-@dataclass(frozen=True, slots=True)
-class Provision:
+class Provision(Struct, frozen=True):
     claim: Claim
     storage_class: storage.StorageClass
 
 
-@dataclass(frozen=True, slots=True)
-class Expand:
+class Expand(Struct, frozen=True):
     claim: Claim
     volume: Volume
 
 
-@dataclass(frozen=True, slots=True)
-class Reclaim:
+class Reclaim(Struct, frozen=True):
     """Remove its data, then itself."""
 
     volume: Volume
 
 
-@dataclass(frozen=True, slots=True)
-class Tell:
+class Tell(Struct, frozen=True):
     about: Claim | Volume
     kind: str
     reason: str
@@ -123,8 +113,7 @@ Action = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Struct, frozen=True):
     claims: Sequence[Claim]
     volumes: Sequence[Volume]
     classes: Mapping[str, storage.StorageClass]
@@ -170,8 +159,7 @@ def _age(claim: Claim) -> tuple[str, str, str]:
     return meta.creation_timestamp or "", meta.namespace, meta.name
 
 
-@dataclass(slots=True)
-class _Planner:
+class _Planner(Struct):
     seen: Seen
     actions: list[Action] = field(default_factory=list)
     taken: set[str] = field(default_factory=set)

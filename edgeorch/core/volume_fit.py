@@ -6,7 +6,8 @@ As the plugins VolumeBinding and VolumeRestrictions of pkg/scheduler.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from edgeorch.core import local_path, pod_facts, volume_binding, volume_match
 from edgeorch.core.scheduling import Refusal
@@ -22,8 +23,7 @@ IN_USE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Struct, frozen=True):
     claim: Callable[[str], Claim | None]
     """A claim of the pod's namespace."""
     volumes: Mapping[str, storage.PersistentVolume]

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections.abc import Callable, Container
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from edgeorch.core import dns_zone
 from edgeorch.dns import cache, forward
@@ -30,8 +31,7 @@ DROPPED = b""
 _TRANSFERS = (dns.AXFR, dns.IXFR)
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(Struct, frozen=True):
     """A query that has to wait for the resolvers' answer to `question`."""
 
     query: dns.Query

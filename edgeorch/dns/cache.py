@@ -6,7 +6,8 @@ Bounded in entries and in bytes; what was used longest ago goes first. Time is a
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from edgeorch.wire import dns
 
@@ -21,8 +22,7 @@ _OVERHEAD = 400
 """Octets that an entry costs beyond its message, about."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     packed: dns.Packed
     stored: float
     ttl: int

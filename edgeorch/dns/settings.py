@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pathlib
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     address: str
     """Where it listens: the bridge's own address, there or not yet."""
     service_address: str

@@ -9,11 +9,11 @@ restart, and the node's status keeps since when it is so.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(Struct, frozen=True):
     type: str
     wrong: bool
     """True is a problem; False says that somebody looks and there is none."""

@@ -15,8 +15,9 @@ import datetime
 import re
 import zoneinfo
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 UTC = datetime.UTC
 _MINUTE = datetime.timedelta(minutes=1)
@@ -34,8 +35,7 @@ class Schedule(Protocol):
         """The first time due later than `moment` (aware), in UTC; None: never."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Field:
+class _Field(Struct, frozen=True):
     name: str
     low: int
     high: int
@@ -64,8 +64,7 @@ _DESCRIPTORS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Fields:
+class Fields(Struct, frozen=True):
     """A schedule of five fields, each as the values it fits, ascending."""
 
     minutes: tuple[int, ...]
@@ -142,8 +141,7 @@ def _next_month(day: datetime.date) -> datetime.date:
     return (day.replace(day=1) + 31 * _DAY).replace(day=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Every:
+class Every(Struct, frozen=True):
     """Due at a constant distance from whatever moment it is asked for."""
 
     seconds: int

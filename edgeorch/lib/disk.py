@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 _BLOCK = 512
 """The unit of st_blocks (stat(3type))."""
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True):
     bytes: int = 0
     inodes: int = 0
 
@@ -18,8 +18,7 @@ class Usage:
         return Usage(self.bytes + other.bytes, self.inodes + other.inodes)
 
 
-@dataclass(frozen=True, slots=True)
-class FileSystem:
+class FileSystem(Struct, frozen=True):
     """Bytes and inodes; `available` to users that are not root."""
 
     capacity: int

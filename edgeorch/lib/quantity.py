@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 Format = Literal["DecimalSI", "BinarySI", "DecimalExponent"]
 
@@ -37,8 +38,7 @@ class QuantityError(ValueError):
     """The text is no quantity; worded as Kubernetes words it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Quantity:
+class Quantity(Struct, frozen=True):
     """`nano` is the amount times 10^9; `text` is the canonical form, or what was written when
     that already was canonical."""
 

@@ -8,8 +8,10 @@ nothing that is passed in is changed. The time of a change is an argument.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from edgeorch.model import errors, fieldset, kinds, schema
 
@@ -31,8 +33,7 @@ _OLD_UPDATES = "ancient-changes"
 _BEFORE_APPLY = "before-first-apply"
 
 
-@dataclass(frozen=True, slots=True)
-class Manager:
+class Manager(Struct, frozen=True):
     """Who writes: one entry of managedFields without its fields."""
 
     name: str
@@ -47,8 +48,7 @@ class Manager:
         return f"{text} using {self.api_version}" if self.operation == "Update" else text
 
 
-@dataclass(frozen=True, slots=True)
-class _Owned:
+class _Owned(Struct, frozen=True):
     paths: Paths
     time: str
 

@@ -12,10 +12,10 @@ import base64
 import hashlib
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
 from typing import Any
 
 import msgspec
+from msgspec import Struct, field, structs
 
 from edgeorch.model import errors, kinds, schema, strict, views, walk
 from edgeorch.model.kinds import Kind, Object
@@ -84,8 +84,7 @@ class Revision(views.View, frozen=True, kw_only=True):
     containers: tuple[_Container, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(Struct, frozen=True):
     """One object of a bundle. `place` names it in errors: document 2 (Deployment shop/web)."""
 
     kind: Kind
@@ -98,8 +97,7 @@ class Item:
         return self.kind.resource, meta.get("namespace", ""), meta["name"]
 
 
-@dataclass(slots=True)
-class Changes:
+class Changes(Struct):
     """What a push did, or would do: objects by "Kind namespace/name"."""
 
     created: list[str] = field(default_factory=list)
@@ -117,11 +115,10 @@ class Changes:
         return ", ".join(told) or "nothing"
 
     def lists(self) -> dict[str, list[str]]:
-        return {each.name: getattr(self, each.name) for each in fields(self)}
+        return {each.name: getattr(self, each.name) for each in structs.fields(self)}
 
 
-@dataclass(frozen=True, slots=True)
-class Push:
+class Push(Struct, frozen=True):
     """What a sender asks for. What is None is as the bundle has it."""
 
     name: str
@@ -134,8 +131,7 @@ class Push:
     dry_run: bool = False
 
 
-@dataclass(slots=True)
-class Outcome:
+class Outcome(Struct):
     """`held`: why nothing was changed yet."""
 
     version: str

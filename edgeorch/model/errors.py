@@ -7,14 +7,14 @@ people and scripts match on it. Field errors (`Cause`) read `FIELD: Invalid valu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from edgeorch.lib import json
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(Struct, frozen=True):
     """One field error. `reason` is a metav1.CauseType; `message` comes without the field."""
 
     reason: str

@@ -7,8 +7,9 @@ on, and its rules. Kinds that arrive at run time will be added to the same `Regi
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 Object = dict[str, Any]
 
@@ -16,8 +17,7 @@ READ = ("get", "list", "watch")
 ALL = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(Struct, frozen=True):
     """One served resource. `group` is "" for the core group."""
 
     group: str

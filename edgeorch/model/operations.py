@@ -7,7 +7,8 @@ Neutral between OpenAPI v2 and v3, which render it. kubectl looks here (the `fie
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from edgeorch.model import kinds
 
@@ -66,8 +67,7 @@ PATCHES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(Struct, frozen=True):
     """A type of the schema table, by apiVersion and kind."""
 
     api_version: str
@@ -97,8 +97,7 @@ _LOG = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(Struct, frozen=True):
     """One method of one path."""
 
     path: str

@@ -22,8 +22,9 @@ import pathlib
 import re
 import struct
 import zlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from edgeorch.lib import json
 from edgeorch.model import errors
@@ -47,8 +48,7 @@ class WireError(ValueError):
     """The bytes are not what they should be."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Slot:
+class _Slot(Struct, frozen=True):
     """What a field number stands for. `name` is "" for a type inline in its parent, `type`."""
 
     name: str

@@ -11,8 +11,9 @@ Errors are 400s worded as Kubernetes words them. Selectors hold no state and may
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from edgeorch.model import errors, kinds
 from edgeorch.model.kinds import Object
@@ -30,8 +31,7 @@ _BINARY = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Requirement:
+class Requirement(Struct, frozen=True):
     """`operator` is one of `_OPERATORS`, "exists" or "!"; `values` are sorted and unique."""
 
     key: str

@@ -13,7 +13,8 @@ import ipaddress
 import socket
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 RTMGRP_LINK = 0x1
 RTMGRP_IPV4_IFADDR = 0x10
@@ -33,8 +34,7 @@ VIRTUAL_KINDS = frozenset({"bridge", "veth", "tun", "wireguard", "vxlan", "ipip"
 DEFAULT_MTU = 1500
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(Struct, frozen=True):
     index: int
     name: str
     kind: str
@@ -43,14 +43,12 @@ class Link:
     mtu: int
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     index: int
     ip: str
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Struct, frozen=True):
     destination: str
     """CIDR, or "default"."""
     interface: int
@@ -61,8 +59,7 @@ class Route:
     """False for unreachable, blackhole and prohibit."""
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True):
     """The device's own interfaces: what is edgeorch's is left out, except for its routes."""
 
     links: dict[int, Link] = field(default_factory=dict)
@@ -70,8 +67,7 @@ class Snapshot:
     routes: list[Route] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class NodeAddresses:
+class NodeAddresses(Struct, frozen=True):
     """`internal` is "" while the device has no address but loopback."""
 
     internal: str = ""
@@ -147,8 +143,7 @@ def overlapping(snapshot: Snapshot, cidr: str, own_protocol: int) -> Route | Non
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class Own:
+class Own(Struct, frozen=True):
     """How the monitor tells our own interfaces and routes."""
 
     bridge: str

@@ -13,7 +13,8 @@ import ipaddress
 import socket
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 NETLINK_NETFILTER = 12
 CTNETLINK = 1 << 8
@@ -29,8 +30,7 @@ TYPE_MASK = 0x3FFF
 NESTED = 0x8000
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(Struct, frozen=True):
     """A tracked connection: where the client sent it and who answers."""
 
     protocol: int

@@ -18,7 +18,8 @@ import ipaddress
 import logging
 import pathlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from edgeorch.core import ipam, packet_filters, pod_bandwidth, service_table
 from edgeorch.lib import backoff, json
@@ -40,8 +41,7 @@ class NetworkError(Exception):
     """The network cannot be used or a pod cannot be attached; the text says why and the fix."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     run_dir: pathlib.Path
     pod_cidr: str = "10.42.0.0/24"
     service_cidr: str = "10.43.0.0/16"
@@ -50,8 +50,7 @@ class Settings:
     table: str = "edgeorch"
 
 
-@dataclass(frozen=True, slots=True)
-class Sandbox:
+class Sandbox(Struct, frozen=True):
     """A pod's network."""
 
     uid: str

@@ -9,10 +9,10 @@ Errors are worded as Go's client words them.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import ssl
 import urllib.parse
-from dataclasses import dataclass
+
+from msgspec import Struct, structs
 
 from edgeorch.model import release
 from edgeorch.probes import tcp
@@ -26,8 +26,7 @@ HOOK_USER_AGENT = f"kube-lifecycle/{release.MAJOR}.{release.MINOR}"
 _contexts: list[ssl.SSLContext] = []
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     scheme: str
     """`http` or `https`."""
     host: str
@@ -42,8 +41,7 @@ class Request:
         return f"{self.scheme}://{host}:{self.port}{self.path}"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     status: int
     location: str
     body: bytes = b""
@@ -194,7 +192,7 @@ def _redirected(request: Request, location: str) -> Request | None:
     path = target.path or "/"
     if target.query:
         path += f"?{target.query}"
-    return dataclasses.replace(request, scheme=target.scheme, port=port, path=path)
+    return structs.replace(request, scheme=target.scheme, port=port, path=path)
 
 
 def _tls() -> ssl.SSLContext:

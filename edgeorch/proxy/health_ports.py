@@ -11,7 +11,8 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from edgeorch.lib import json
 
@@ -21,8 +22,7 @@ READ_SECONDS = 5.0
 MOST_BYTES = 8192
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(Struct, frozen=True):
     namespace: str
     name: str
     local_endpoints: int

@@ -12,8 +12,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Container, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from edgeorch.core import pod_facts, service_rules
 from edgeorch.lib import backoff, tasks
@@ -45,8 +46,7 @@ Owner = tuple[str, str, str]
 Items = dict[service_rules.Key, service_rules.Item]
 
 
-@dataclass(frozen=True, slots=True)
-class _Slice:
+class _Slice(Struct, frozen=True):
     service: Name
     backends: reading.Backends
 

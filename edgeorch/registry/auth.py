@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import base64
 import re
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 _PARAMETER = re.compile(r'([A-Za-z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,]+))')
 _SCHEMES = re.compile(r"(?i)(?:^|,)\s*(bearer|basic)(?=\s|$)")
 
 
-@dataclass(frozen=True, slots=True)
-class Credential:
+class Credential(Struct, frozen=True):
     """A name and its password, or a token that stands for both."""
 
     username: str = ""
-    password: str = field(default="", repr=False)
-    identity_token: str = field(default="", repr=False)
+    password: str = ""
+    identity_token: str = ""
     """A refresh token, exchanged at the token service."""
-    registry_token: str = field(default="", repr=False)
+    registry_token: str = ""
     """A bearer token, shown to the registry as it is."""
+
+    def __repr__(self) -> str:
+        """What may stand in a log."""
+        return f"Credential(username={self.username!r})"
 
     def basic(self) -> str:
         """The value of an Authorization header."""
@@ -31,8 +35,7 @@ class Credential:
         return "Basic " + base64.b64encode(joined).decode()
 
 
-@dataclass(frozen=True, slots=True)
-class Challenge:
+class Challenge(Struct, frozen=True):
     scheme: str
     """In lower case: `bearer` or `basic`."""
     parameters: dict[str, str]

@@ -12,11 +12,11 @@ import asyncio
 import contextlib
 import logging
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import aiohttp
 import yarl
+from msgspec import Struct
 
 from edgeorch.registry import connection, errors
 from edgeorch.wire import oci
@@ -32,14 +32,12 @@ _ACCEPT = ", ".join([*sorted(oci.MANIFESTS | oci.INDEXES), "*/*"])
 _RANGE = re.compile(r"bytes (\d+)-")
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(Struct, frozen=True):
     raw: bytes
     media_type: str
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Struct, frozen=True):
     """What a tag points at, without having fetched it. "" and 0 where the registry is silent."""
 
     digest: str

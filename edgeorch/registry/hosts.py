@@ -10,7 +10,8 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from edgeorch.config import RegistryConfig
 from edgeorch.registry.auth import Credential
@@ -20,8 +21,7 @@ _HUB = "registry-1.docker.io"
 _NONE = RegistryConfig()
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
+class Host(Struct, frozen=True):
     base: str
     """URL up to and with `/v2`, and what a mirror puts behind it."""
     name: str

@@ -14,8 +14,9 @@ import logging
 import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 from edgeorch.lib import backoff
 from edgeorch.registry import client, connection, errors, pace
@@ -92,8 +93,7 @@ class Sinks(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """What to pull. `reference` is a tag or a digest; `name` what the image will be called."""
 
     name: str
@@ -105,8 +105,7 @@ class Source:
     credentials: Callable[[Host], Sequence[auth.Credential]] = lambda _: ()
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     parallel_layers: int = PARALLEL
     stall_timeout: float = connection.STALL_TIMEOUT
     bytes_per_second: int = 0

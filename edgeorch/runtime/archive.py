@@ -14,9 +14,10 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+
+from msgspec import Struct, field
 
 from edgeorch.lib import json
 from edgeorch.runtime import client, content, errors, images, leases, tarball, unpack
@@ -29,8 +30,7 @@ OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
 JSON_LIMIT = 8 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Blob:
+class Blob(Struct, frozen=True):
     """Bytes to write: from a member of the archive, or made here (`data`)."""
 
     descriptor: oci.Descriptor
@@ -39,8 +39,7 @@ class Blob:
     labels: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """One image of an archive: its names, what they point at, the blobs in writing order."""
 
     names: list[str]

@@ -20,10 +20,10 @@ import contextlib
 import datetime
 import logging
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
 from typing import Literal
 
 from google.protobuf import any_pb2, field_mask_pb2
+from msgspec import Struct, field
 
 from edgeorch.runtime import client, errors, shims, stamps, stdio
 from edgeorch.runtime.pb import (
@@ -55,8 +55,7 @@ _STATUS: dict[int, Status] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class TaskState:
+class TaskState(Struct, frozen=True):
     """`exit_code` and `exited_at` count only when stopped."""
 
     status: Status
@@ -65,8 +64,7 @@ class TaskState:
     exited_at: datetime.datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerRecord:
+class ContainerRecord(Struct, frozen=True):
     id: str
     image: str
     labels: dict[str, str] = field(default_factory=dict)
@@ -74,8 +72,7 @@ class ContainerRecord:
     created_at: datetime.datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ExitInfo:
+class ExitInfo(Struct, frozen=True):
     exit_code: int
     exited_at: datetime.datetime | None
 

@@ -11,12 +11,12 @@ import contextlib
 import io
 import os
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import grpclib.client
 import grpclib.exceptions
 from google.protobuf import field_mask_pb2
+from msgspec import Struct, field
 
 from edgeorch.runtime import client, errors
 from edgeorch.runtime.pb import content_pb2
@@ -29,8 +29,7 @@ LOCK_RETRIES = 20
 LOCK_DELAY = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class BlobInfo:
+class BlobInfo(Struct, frozen=True):
     digest: str
     size: int
     labels: dict[str, str] = field(default_factory=dict)

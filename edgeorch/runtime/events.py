@@ -18,10 +18,10 @@ import contextlib
 import datetime
 import os
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf import any_pb2
+from msgspec import Struct
 
 from edgeorch.lib import tasks
 from edgeorch.runtime import client, errors, stamps
@@ -30,19 +30,16 @@ from edgeorch.runtime.pb import events_pb2, images_pb2, task_events_pb2, types_p
 _PROBE_INTERVAL = 0.2  # seconds between our own events until one comes back
 
 
-@dataclass(frozen=True, slots=True)
-class Subscribed:
+class Subscribed(Struct, frozen=True):
     """The subscription is in effect: list now."""
 
 
-@dataclass(frozen=True, slots=True)
-class TaskStarted:
+class TaskStarted(Struct, frozen=True):
     container_id: str
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
-class TaskExited:
+class TaskExited(Struct, frozen=True):
     """`exec_id` is "" for the container's first process."""
 
     container_id: str
@@ -52,19 +49,16 @@ class TaskExited:
     exited_at: datetime.datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class TaskOOM:
+class TaskOOM(Struct, frozen=True):
     container_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class TaskPaused:
+class TaskPaused(Struct, frozen=True):
     container_id: str
     paused: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ImageChanged:
+class ImageChanged(Struct, frozen=True):
     name: str
     removed: bool
 

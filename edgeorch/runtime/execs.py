@@ -13,10 +13,10 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf import any_pb2
+from msgspec import Struct
 
 from edgeorch.lib import json, tasks
 from edgeorch.runtime import client, containers, errors, stdio
@@ -31,16 +31,14 @@ FORMER_SECONDS = 2.0
 EOF_GRACE = 1.0  # seconds that output may come after the process ended (its children hold the pipe)
 
 
-@dataclass(frozen=True, slots=True)
-class ExecResult:
+class ExecResult(Struct, frozen=True):
     """`output` is stdout and stderr as they came, cut at the limit."""
 
     exit_code: int
     output: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(Struct, frozen=True):
     """`env` is added to the container's; `cwd` and `user` ("" / None) default to the container's.
 
     `user` is an OCI process.user object.

@@ -11,12 +11,12 @@ import datetime
 import hashlib
 import platform
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 from google.protobuf import field_mask_pb2
+from msgspec import Struct, field
 
 from edgeorch.runtime import client, content, errors, stamps
 from edgeorch.runtime import snapshotter as snapshotters
@@ -30,8 +30,7 @@ V = TypeVar("V")
 _CACHED = 64  # decoded configurations; a device runs few images
 
 
-@dataclass(frozen=True, slots=True)
-class ImageInfo:
+class ImageInfo(Struct, frozen=True):
     """`digest` is what the name points at, `size` what the image takes in the content store."""
 
     name: str
@@ -41,8 +40,7 @@ class ImageInfo:
     labels: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class ImageConfig:
+class ImageConfig(Struct, frozen=True):
     """What the image wants to run as. `chain_id` is the snapshot it unpacks to."""
 
     entrypoint: list[str]
@@ -59,8 +57,7 @@ class ImageConfig:
     platform: oci.Platform
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(Struct, frozen=True):
     """One platform's image: `digest` is the manifest's own."""
 
     digest: str

@@ -18,9 +18,10 @@ import stat
 import tarfile
 import zlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+from msgspec import Struct
 
 from edgeorch.runtime import client, content, errors, images, stamps
 from edgeorch.runtime.pb import diff_pb2, snapshots_pb2, types_pb2
@@ -33,8 +34,7 @@ _CHUNK = 256 * 1024
 _WHITEOUT = ".wh."
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(Struct, frozen=True):
     """One that stands. `folders`: its own directory and those below it, topmost first."""
 
     chain: str
@@ -43,8 +43,7 @@ class Layer:
     folders: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Torn:
+class Torn(Struct, frozen=True):
     """`is_lost`: what it was unpacked from is damaged, too."""
 
     layer: Layer

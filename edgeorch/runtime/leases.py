@@ -13,7 +13,8 @@ import logging
 import os
 import pathlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from edgeorch.runtime import client, errors, stamps
 from edgeorch.runtime.pb import leases_pb2
@@ -27,8 +28,7 @@ ABOUT = "edgeorch.io/lease-about"
 COLLECT_TIMEOUT = 300.0
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(Struct, frozen=True):
     id: str
     labels: dict[str, str]
     created_at: datetime.datetime | None

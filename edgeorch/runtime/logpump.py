@@ -11,7 +11,6 @@ read before it is in the log, so memory stays flat however slow the card is.
 from __future__ import annotations
 
 import collections
-import dataclasses
 import datetime
 import heapq
 import itertools
@@ -23,6 +22,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
+
+from msgspec import Struct
 
 from edgeorch.runtime import logfile, spool, stdio
 from edgeorch.wire import cri_log
@@ -55,8 +56,7 @@ class Side(Protocol):
         """All is in the log, and there will be no more."""
 
 
-@dataclasses.dataclass(eq=False, slots=True)
-class _Stream:
+class _Stream(Struct, eq=False):
     name: str
     fd: int
     formatter: cri_log.Formatter

@@ -13,8 +13,9 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from edgeorch.lib import boltfile, json
 from edgeorch.runtime import errors, tarball
@@ -31,8 +32,7 @@ _KEPT = ".damaged"
 _NAME = "io.containerd.image.name"
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(Struct, frozen=True):
     """Where containerd keeps its state."""
 
     root: Path

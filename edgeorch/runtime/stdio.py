@@ -16,8 +16,9 @@ import fcntl
 import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from edgeorch.lib import sdnotify
 
@@ -25,8 +26,7 @@ from edgeorch.lib import sdnotify
 PIPE_SIZE = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Stdio:
+class Stdio(Struct, frozen=True):
     """Paths as the tasks service takes them; "" is none. A terminal has no stderr of its own."""
 
     stdin: str = ""

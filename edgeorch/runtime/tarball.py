@@ -18,9 +18,10 @@ import subprocess
 import tempfile
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from msgspec import Struct
 
 from edgeorch.runtime import errors
 
@@ -28,8 +29,7 @@ _LINKS = 8
 _MEMBERS = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class _Member:
+class _Member(Struct, frozen=True):
     offset: int
     size: int
     link: str = ""

@@ -14,10 +14,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import aiosqlite
+from msgspec import Struct
 
 from edgeorch.store import medium, reserve, schema, spare
 
@@ -50,8 +50,7 @@ class StorageError(Exception):
         """Whether it would work again if there was less on it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True):
     """One object as it rests. `body` None removes it."""
 
     resource: str
@@ -60,8 +59,7 @@ class Row:
     body: bytes | None
 
 
-@dataclass(slots=True, eq=False)
-class _Change:
+class _Change(Struct, eq=False):
     rows: list[Row]
     committed: Callable[[], None]
     done: asyncio.Future[None]

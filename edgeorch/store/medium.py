@@ -10,15 +10,15 @@ import errno
 import os
 import pathlib
 import tempfile
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 _PROBE = 64 * 1024
 """Bytes: more than any ordinary transaction takes."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
+class Trouble(Struct, frozen=True):
     full: bool
     """It would work again if there was less on it."""
     told: str

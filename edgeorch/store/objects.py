@@ -19,8 +19,9 @@ import contextlib
 import logging
 import secrets
 import uuid
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 from edgeorch.lib import clock as clocks
 from edgeorch.lib import json
@@ -68,16 +69,14 @@ class Admission(Protocol):
         """Complete `new` in place. May wait a moment for what it needs. Raises StatusError."""
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True):
     """A list at one moment, ordered by namespace and name."""
 
     items: list[Stored]
     version: int
 
 
-@dataclass(frozen=True, slots=True)
-class Deletion:
+class Deletion(Struct, frozen=True):
     """What became of a delete: the object's last state, and whether it is gone already."""
 
     stored: Stored

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import uuid
 from collections import OrderedDict
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from edgeorch.lib import clock as clocks
 from edgeorch.model import kinds
@@ -32,8 +33,7 @@ _REFILL = 300.0
 _MAX_MESSAGE = 1024
 
 
-@dataclass(slots=True)
-class _Known:
+class _Known(Struct):
     """Where an event that has been seen is stored."""
 
     namespace: str
@@ -43,8 +43,7 @@ class _Known:
     seen: float
 
 
-@dataclass(slots=True)
-class _Source:
+class _Source(Struct):
     """How much one component has said of one object lately."""
 
     tokens: float = _BURST

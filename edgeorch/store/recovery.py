@@ -15,8 +15,9 @@ import contextlib
 import logging
 import sqlite3
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from edgeorch.lib import files, json
 from edgeorch.store import backup, database, schema
@@ -38,8 +39,7 @@ _COMPANIONS = ("", "-wal", "-shm")
 Key = tuple[str, str, str]
 
 
-@dataclass(slots=True)
-class Contents:
+class Contents(Struct):
     """What can be read of a store. `whole`: all of it."""
 
     rows: dict[Key, bytes] = field(default_factory=dict)
@@ -47,8 +47,7 @@ class Contents:
     whole: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Restored:
+class Restored(Struct, frozen=True):
     """What was done. `backup`: the copy that was used, None for none."""
 
     why: str

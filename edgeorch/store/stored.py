@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeVar
+
+from msgspec import Struct
 
 from edgeorch.lib import json
 from edgeorch.model import kinds, views
@@ -11,8 +12,7 @@ from edgeorch.model import kinds, views
 V = TypeVar("V", bound=views.View)
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Struct, frozen=True):
     """`raw` carries metadata.resourceVersion equal to `version`."""
 
     resource: str

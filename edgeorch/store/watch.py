@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Self
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from edgeorch.store.stored import Stored
@@ -28,8 +29,7 @@ class Expired(Exception):
     """The history asked for is gone: list again and watch from there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """One change. `stored` is the object after it (for DELETED: its last state, new version)."""
 
     type: str

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 STDIN, STDOUT, STDERR, ERROR, RESIZE = range(5)
 CLOSE = 255
@@ -21,8 +22,7 @@ class ProtocolError(Exception):
     """A message that the subprotocol does not allow."""
 
 
-@dataclass(frozen=True, slots=True)
-class Subprotocol:
+class Subprotocol(Struct, frozen=True):
     """`version` 1 tells failures as text, later ones as a metav1.Status."""
 
     name: str

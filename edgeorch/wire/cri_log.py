@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import datetime
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 LINE_LIMIT = 16 * 1024
 _STREAMS = (b"stdout", b"stderr")
@@ -87,8 +88,7 @@ class Formatter:
         return b"".join(now + self._partial + piece + b"\n" for piece in pieces)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One entry of a log file. `text` holds no newline; `partial`: the line goes on."""
 
     stamp: bytes

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import ipaddress
 import struct
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 Name = bytes
 
@@ -66,15 +67,13 @@ class Malformed(ValueError):
     """The octets are no DNS message, or the text is no domain name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     name: Name
     type: int
     klass: int = IN
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     name: Name
     type: int
     ttl: int
@@ -82,15 +81,13 @@ class Record:
     klass: int = IN
 
 
-@dataclass(frozen=True, slots=True)
-class Edns:
+class Edns(Struct, frozen=True):
     payload: int
     version: int = 0
     dnssec_ok: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(Struct, frozen=True):
     id: int
     question: Question
     recursion_desired: bool = True
@@ -101,8 +98,7 @@ class Query:
         return UDP_DEFAULT if self.edns is None else min(max(self.edns.payload, UDP_DEFAULT), most)
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(Struct, frozen=True):
     """What a response says, whoever asked."""
 
     rcode: int = NOERROR
@@ -113,8 +109,7 @@ class Body:
     authoritative: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(Struct, frozen=True):
     id: int
     question: Question | None
     body: Body
@@ -122,8 +117,7 @@ class Response:
     edns: Edns | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Packed:
+class Packed(Struct, frozen=True):
     """A response as bytes, ready to be given to one asker after the other."""
 
     data: bytes

@@ -11,7 +11,9 @@ Source: github.com/distribution/reference (grammar), kubelet images.applyDefault
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 DEFAULT_DOMAIN = "docker.io"
 LEGACY_DOMAIN = "index.docker.io"
@@ -42,8 +44,7 @@ class InvalidReference(ValueError):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(Struct, frozen=True):
     """A normalised reference. `path` holds `library/` where it was left out."""
 
     domain: str

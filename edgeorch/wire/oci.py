@@ -7,8 +7,9 @@ schema 2, and containerd's platform matching (arm variants fall back to older on
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from edgeorch.lib import json
 
@@ -26,8 +27,7 @@ class ManifestError(Exception):
     """Not an image that can run here; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Platform:
+class Platform(Struct, frozen=True):
     os: str
     architecture: str
     variant: str = ""
@@ -36,8 +36,7 @@ class Platform:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
 
 
-@dataclass(frozen=True, slots=True)
-class Descriptor:
+class Descriptor(Struct, frozen=True):
     media_type: str
     digest: str
     size: int
@@ -45,8 +44,7 @@ class Descriptor:
     """Where else a layer may be fetched that a registry may not pass on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(Struct, frozen=True):
     """One image for one platform: its configuration and layers, base first."""
 
     config: Descriptor

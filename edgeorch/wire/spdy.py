@@ -16,7 +16,8 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 VERSION = 3
 PROTOCOL_ERROR, INVALID_STREAM, REFUSED_STREAM, CANCEL = 1, 2, 3, 5
@@ -67,8 +68,7 @@ class ProtocolError(Exception):
     """The other end does not speak SPDY/3.1, or not to its limits."""
 
 
-@dataclass(frozen=True, slots=True)
-class SynStream:
+class SynStream(Struct, frozen=True):
     stream: int
     headers: Mapping[str, str]
     fin: bool = False
@@ -77,52 +77,44 @@ class SynStream:
     priority: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class SynReply:
+class SynReply(Struct, frozen=True):
     stream: int
     headers: Mapping[str, str] = field(default_factory=dict)
     fin: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Headers:
+class Headers(Struct, frozen=True):
     stream: int
     headers: Mapping[str, str]
     fin: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class RstStream:
+class RstStream(Struct, frozen=True):
     stream: int
     status: int
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """`values` maps a setting's number to its value."""
 
     values: Mapping[int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Ping:
+class Ping(Struct, frozen=True):
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class GoAway:
+class GoAway(Struct, frozen=True):
     last_good: int
     status: int = GOAWAY_OK
 
 
-@dataclass(frozen=True, slots=True)
-class WindowUpdate:
+class WindowUpdate(Struct, frozen=True):
     stream: int
     delta: int
 
 
-@dataclass(frozen=True, slots=True)
-class Data:
+class Data(Struct, frozen=True):
     stream: int
     data: bytes
     fin: bool = False

@@ -9,8 +9,9 @@ from __future__ import annotations
 import pathlib
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from edgeorch.agent.volumes import host_paths, sources
 from edgeorch.agent.volumes.errors import VolumeError
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 _CLAIMS, _VOLUMES = kinds.PERSISTENT_VOLUME_CLAIM.resource, kinds.PERSISTENT_VOLUME.resource
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     path: pathlib.Path
     volume: str
     """Name of the PersistentVolume."""

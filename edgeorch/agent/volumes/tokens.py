@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from edgeorch.agent.volumes.atomic import File
 from edgeorch.agent.volumes.errors import VolumeError
@@ -30,8 +31,7 @@ Key = tuple[str, str, int]
 """Volume, audience and seconds of life asked for."""
 
 
-@dataclass(slots=True)
-class _Held:
+class _Held(Struct):
     text: str
     renew_at: float
     """On the clock of decisions."""

@@ -7,8 +7,10 @@ the grace, never lengthen it (apiserver registry/rest BeforeDelete, registry/gen
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from edgeorch.model import errors, kinds, priority_classes
 from edgeorch.model.kinds import Object
@@ -19,8 +21,7 @@ _IMMORTAL = ("default", "kube-system", "kube-public")
 _POLICIES = ("Foreground", "Background", "Orphan")
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteOptions:
+class DeleteOptions(Struct, frozen=True):
     """metav1.DeleteOptions, as far as they decide anything."""
 
     grace_period_seconds: int | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from edgeorch.model import errors
 from edgeorch.model.kinds import Object
@@ -32,8 +32,7 @@ _NOT_EPHEMERAL = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True):
     """What a container's rules need to know of its pod."""
 
     volumes: dict[str, Object] = field(default_factory=dict)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import os
 import pathlib
 
 import pytest
+from msgspec import structs
 
 from edgeorch.agent.settings import ImageSettings
 from edgeorch.core import image_gc
@@ -25,8 +25,8 @@ ALWAYS_FULL = ImageSettings(gc_high_percent=1, gc_low_percent=0, gc_min_age=0)
 async def device(lab: Lab, tmp_path: pathlib.Path) -> Lab:
     """With a preload folder, and a medium that always counts as too full."""
     await lab.stop()
-    images = dataclasses.replace(ALWAYS_FULL, preload_dir=tmp_path / "images")
-    lab.settings = dataclasses.replace(lab.settings, images=images)
+    images = structs.replace(ALWAYS_FULL, preload_dir=tmp_path / "images")
+    lab.settings = structs.replace(lab.settings, images=images)
     (tmp_path / "images").mkdir()
     return lab
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import pathlib
 import time
 
@@ -11,6 +10,7 @@ import dns.flags
 import dns.message
 import dns.rcode
 import pytest
+from msgspec import structs
 
 from edgeorch.dns import cache, forward, resolvers
 from edgeorch.lib import clock as clocks
@@ -478,7 +478,7 @@ async def test_a_dead_resolver_costs_less_than_the_c_librarys_patience(
         assert await _known_or_asked(made, question, group) is None
         assert looptime == made.settings.attempt * forward.ROUNDS
         made.use(held.address, "127.0.0.9", held.address)
-        three = dataclasses.replace(made.settings, attempt=2.0)
+        three = structs.replace(made.settings, attempt=2.0)
         patient = forward.Forwarder(three, clocks.ManualClock())
         patient.known(question)
         assert await patient.resolve(question, group) is None

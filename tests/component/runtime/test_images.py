@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gzip
 import json
 import subprocess
@@ -11,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from edgeorch.runtime import content, errors, images, leases, stdio, unpack
 from edgeorch.runtime.pb import snapshots_pb2
@@ -336,7 +336,7 @@ async def test_a_lease_kept_on_error_is_taken_up(runtime: Runtime) -> None:
     found = (await runtime.leases.list())[0]
     assert found.labels[leases.ABOUT] == "what"
     assert leases.owner_lives(found)
-    dead = dataclasses.replace(found, labels={leases.OWNER: f"{found.labels[leases.OWNER]}0"})
+    dead = structs.replace(found, labels={leases.OWNER: f"{found.labels[leases.OWNER]}0"})
     assert not leases.owner_lives(dead)
     await runtime.leases.remove("import-b")
     async with runtime.leases.hold("pull-a", keep_on_error=True):

@@ -6,6 +6,7 @@ import functools
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from edgeorch.core import pod_facts, replica_calculator
 from edgeorch.model import autoscaling, kinds
@@ -64,7 +65,7 @@ def pod(
             "phase": phase, "startTime": "2026-01-01T00:00:00Z", "conditions": [state],
         },
     }  # fmt: skip
-    return msgspec.structs.replace(
+    return structs.replace(
         msgspec.convert(found, pod_facts.PodFacts),
         ready_since=NOW - since,
         started_since=NOW - age,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
+
+from msgspec import structs
 
 from edgeorch.core import actions, pod_plan
 from edgeorch.core.observed import (
@@ -166,7 +167,7 @@ class Device:
             self.exit(action.id, 143)
 
     def _stopping(self, container_id: str, **changes: Any) -> Stop:
-        return dataclasses.replace(self.seen.stops[container_id], **changes)
+        return structs.replace(self.seen.stops[container_id], **changes)
 
     def _stop(self, container_id: str, stop: Stop) -> None:
         self._set(stops={**self.seen.stops, container_id: stop})
@@ -174,16 +175,16 @@ class Device:
     def _change(self, container_id: str, **changes: Any) -> None:
         self._set(
             containers=tuple(
-                dataclasses.replace(c, **changes) if c.id == container_id else c
+                structs.replace(c, **changes) if c.id == container_id else c
                 for c in self.seen.containers
             )
         )
 
     def _set(self, **changes: Any) -> None:
-        self.seen = dataclasses.replace(self.seen, **changes)
+        self.seen = structs.replace(self.seen, **changes)
         ending = self.seen.gone or self.pod.metadata.deletion_timestamp
         if ending and self.seen.ending_since is None:
-            self.seen = dataclasses.replace(self.seen, ending_since=self.now)
+            self.seen = structs.replace(self.seen, ending_since=self.now)
 
     def judge(self, name: str, kind: ProbeKind, well: bool) -> None:
         latest = self.seen.latest(name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Any
 
@@ -10,6 +9,7 @@ import hypothesis
 import msgspec
 import pytest
 from hypothesis import strategies as st
+from msgspec import structs
 
 from edgeorch.core import autoscaling, replica_calculator, scaling_rules
 from edgeorch.model import autoscaling as views
@@ -214,8 +214,8 @@ def test_two_autoscalers_of_the_same_pods() -> None:
 def test_conditions_keep_their_times() -> None:
     scaler = hpa()
     first = autoscaling.status(scaler, decided(scaler, even(2, 50)), STAMP)
-    again = dataclasses.replace(decided(scaler, even(2, 50)))
-    held = msgspec.structs.replace(scaler, status=msgspec.convert(first, views.AutoscalerStatus))
+    again = structs.replace(decided(scaler, even(2, 50)))
+    held = structs.replace(scaler, status=msgspec.convert(first, views.AutoscalerStatus))
     assert autoscaling.status(held, again, "2027-01-01T00:00:00Z") == first
 
 

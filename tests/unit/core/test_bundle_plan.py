@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from edgeorch.core import bundle_plan
 from edgeorch.core.bundle_plan import Attempt, Do, Missing, Seen

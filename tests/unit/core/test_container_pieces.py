@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 import re
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from edgeorch.core import cgroups, container_labels, env, oci_spec, pod_files, qos, seccomp
 from edgeorch.core.observed import Exit, Kind
@@ -265,7 +265,7 @@ def test_resolv_conf(spec: dict[str, Any], text: str) -> None:
 # --- the OCI spec -------------------------------------------------------------------------------
 
 MACHINE = oci_spec.Machine(cgroup_v2=True, capabilities=("CAP_SYS_ADMIN", "CAP_NET_ADMIN"))
-COUNTS_SWAP = dataclasses.replace(MACHINE, swap_control=True)
+COUNTS_SWAP = structs.replace(MACHINE, swap_control=True)
 BOUNDED = {"limits": {"memory": "64Mi"}}
 IMAGE = oci_spec.Image(["/entry"], ["arg"], ["PATH=/bin", "LANG=C"], "/srv")
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from edgeorch.core import deployment_status
 from edgeorch.model import views
@@ -36,7 +37,7 @@ def compute(
     created: str = "",
     **spec: Any,
 ) -> dict[str, Any]:
-    found = msgspec.structs.replace(deployment(3, **spec), status=status)
+    found = structs.replace(deployment(3, **spec), status=status)
     sets = [replica_set("web:1", 3, available=available)]
     told = deployment_status.compute(found, sets, stalled=stalled, stamp=NOW, created=created)
     return {each["type"]: each for each in told["conditions"]}
@@ -124,13 +125,13 @@ def test_trouble_of_a_replica_set_is_passed_on_and_taken_back() -> None:
         type="ReplicaFailure", status="True", reason="FailedCreate", message="no"
     )
     found = replica_set("web:1", 3)
-    status = msgspec.structs.replace(found.status, conditions=[trouble])
+    status = structs.replace(found.status, conditions=[trouble])
     wanted = deployment(3)
     told = deployment_status.compute(
-        wanted, [msgspec.structs.replace(found, status=status)], stalled=0.0, stamp=NOW
+        wanted, [structs.replace(found, status=status)], stalled=0.0, stamp=NOW
     )
     shown = {each["type"]: each for each in told["conditions"]}
     assert shown["ReplicaFailure"]["message"] == "no"
-    after = msgspec.structs.replace(wanted, status=msgspec.convert(told, views.DeploymentStatus))
+    after = structs.replace(wanted, status=msgspec.convert(told, views.DeploymentStatus))
     again = deployment_status.compute(after, [found], stalled=0.0, stamp=NOW)
     assert "ReplicaFailure" not in {each["type"] for each in again["conditions"]}

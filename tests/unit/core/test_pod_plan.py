@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from edgeorch.core import actions, pod_phase, pod_plan
 from edgeorch.core.actions import Action
@@ -134,7 +134,7 @@ def test_the_old_attempt_stays_until_the_new_one_holds_the_shim() -> None:
     new = pods.container(attempt=1, state=State.CREATED)
 
     assert actions.RemoveContainer(MAIN) not in planned(pods.pod(), pods.seen(old, new))
-    new = dataclasses.replace(new, state=State.RUNNING)
+    new = structs.replace(new, state=State.RUNNING)
     assert planned(pods.pod(), pods.seen(old, new)) == [actions.RemoveContainer(MAIN)]
 
 
@@ -165,13 +165,13 @@ def test_deletion_withdraws_first_then_hooks_then_signals() -> None:
     pod = pods.pod(containers=[{"name": "main", "image": "i", **HOOKS}], **DELETED)
     here = pods.seen(pods.container(), ending_since=1000.0)
     assert planned(pod, here) == [actions.Withdraw()]
-    here = dataclasses.replace(here, withdrawn=True)
+    here = structs.replace(here, withdrawn=True)
     assert planned(pod, here) == [actions.BeginStop(MAIN, "main", "Stopping container main")]
-    here = dataclasses.replace(here, stops={MAIN: Stop(1000.0)})
+    here = structs.replace(here, stops={MAIN: Stop(1000.0)})
     assert planned(pod, here) == [actions.RunPreStop(MAIN, "main")]
-    here = dataclasses.replace(here, stops={MAIN: Stop(1000.0, hook_done=True)})
+    here = structs.replace(here, stops={MAIN: Stop(1000.0, hook_done=True)})
     assert planned(pod, here, 1010.0) == [actions.Signal(MAIN, "main", "stop")]
-    here = dataclasses.replace(here, stops={MAIN: Stop(1000.0, hook_done=True, term_at=1010.0)})
+    here = structs.replace(here, stops={MAIN: Stop(1000.0, hook_done=True, term_at=1010.0)})
     plan = pod_plan.plan(pod, here, 1011.0)
     assert (plan.actions, plan.wake_at) == ((), 1030.0)
     assert planned(pod, here, 1030.0) == [actions.Signal(MAIN, "main", "kill")]
@@ -184,7 +184,7 @@ def test_a_hook_that_uses_up_the_grace_period_leaves_two_seconds() -> None:
     )
     assert planned(pod, here, 1030.0) == [actions.Signal(MAIN, "main", "stop")]
     stops = {MAIN: Stop(1000.0, hook_done=True, term_at=1030.0)}
-    plan = pod_plan.plan(pod, dataclasses.replace(here, stops=stops), 1030.5)
+    plan = pod_plan.plan(pod, structs.replace(here, stops=stops), 1030.5)
 
     assert (plan.actions, plan.wake_at) == ((), 1032.0)
 

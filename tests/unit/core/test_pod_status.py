@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from edgeorch.core import pod_status
 from edgeorch.core.observed import Container, Failure, Kind, PodSeen, ProbeKind, State
@@ -225,11 +225,11 @@ def test_a_created_attempt_does_not_count_yet() -> None:
 
 def test_addresses_follow_the_devices_and_stay_while_it_has_none() -> None:
     here = pods.seen(pods.container())
-    moved = dataclasses.replace(AROUND, host_ip="192.0.2.7")
+    moved = structs.replace(AROUND, host_ip="192.0.2.7")
     for pod, address in ((pods.pod(hostNetwork=True), "192.0.2.7"), (pods.pod(), "10.42.0.2")):
         before = derive(pod, here)
         after = pod_status.derive(pod, here, before, moved)
         assert (after["hostIP"], after["podIP"]) == ("192.0.2.7", address)
         assert after["containerStatuses"] == before["containerStatuses"]
-        alone = dataclasses.replace(AROUND, host_ip="")
+        alone = structs.replace(AROUND, host_ip="")
         assert pod_status.derive(pod, here, after, alone) == after

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import pytest
+from msgspec import structs
 
 from edgeorch.core import pod_facts
 from edgeorch.core import replica_calculator as calculator
@@ -111,7 +111,7 @@ def test_one_container_only() -> None:
 def test_what_the_pod_asks_for_as_a_whole_counts() -> None:
     whole = pod_facts.Resources(requests={"cpu": "400m"})
     one = pod("a", cpu=None)
-    one = msgspec.structs.replace(one, spec=msgspec.structs.replace(one.spec, resources=whole))
+    one = structs.replace(one, spec=structs.replace(one.spec, resources=whole))
     assert percent(look([one], {"a": used(200)})).utilization == 50
 
 

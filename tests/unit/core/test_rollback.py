@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from edgeorch.core import deployment_status, revisions, rollback, template_hash
 from edgeorch.model import views
@@ -18,16 +19,16 @@ LATE = deployment_status.TIMED_OUT
 def deployment(image: str = "web:2", **fields: Any) -> views.Deployment:
     noted = fields.pop("annotations", {rollback.ANNOTATION: "true"})
     found = workloads.deployment(3, image, progressDeadlineSeconds=60, **fields)
-    meta = msgspec.structs.replace(found.metadata, annotations=noted)
-    return msgspec.structs.replace(found, metadata=meta)
+    meta = structs.replace(found.metadata, annotations=noted)
+    return structs.replace(found, metadata=meta)
 
 
 def replica_set(image: str, revision: int, *, proven: bool = True) -> views.ReplicaSet:
     found = workloads.replica_set(image, 0, age=revision, revision=str(revision))
     noted = {**found.metadata.annotations, **({rollback.PROVEN: "true"} if proven else {})}
     labels = {template_hash.LABEL: image.replace(":", "")}
-    meta = msgspec.structs.replace(found.metadata, annotations=noted, labels=labels)
-    return msgspec.structs.replace(found, metadata=meta)
+    meta = structs.replace(found.metadata, annotations=noted, labels=labels)
+    return structs.replace(found, metadata=meta)
 
 
 GOOD, BAD = replica_set("web:1", 1), replica_set("web:2", 2, proven=False)
@@ -144,7 +145,7 @@ def test_what_has_worked_is_marked_once() -> None:
     whole = workloads.replica_set("web:2", 3, available=3, revision="2")
     counts = {"replicas": 3, "updatedReplicas": 3, "availableReplicas": 3, "observedGeneration": 1}
     status = msgspec.convert(counts, views.DeploymentStatus)
-    wanted = msgspec.structs.replace(deployment(), status=status)
+    wanted = structs.replace(deployment(), status=status)
     assert rollback.to_prove(wanted, [GOOD, whole]) is whole
     marked = rollback.proven({"metadata": {"annotations": {"a": "b"}}})["metadata"]["annotations"]
     assert marked == {"a": "b", rollback.PROVEN: "true"}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import msgspec
 import pytest
+from msgspec import structs
 
 from edgeorch.core import revisions, rollout, template_hash
 from edgeorch.model import views
@@ -106,8 +106,8 @@ def test_a_paused_deployment_only_scales() -> None:
 def test_change_cause_is_copied_and_going_back_keeps_history() -> None:
     cause = {"kubernetes.io/change-cause": "fix"}
     wanted = deployment(1)
-    meta = msgspec.structs.replace(wanted.metadata, annotations=cause | {revisions.REVISION: "2"})
-    wanted = msgspec.structs.replace(wanted, metadata=meta)
+    meta = structs.replace(wanted.metadata, annotations=cause | {revisions.REVISION: "2"})
+    wanted = structs.replace(wanted, metadata=meta)
     current = replica_set("web:1", 1, revision="1")
     found = revisions.wanted_annotations(wanted, current, [replica_set("web:2", 0, revision="2")])
     assert found[revisions.REVISION] == "3"
@@ -117,8 +117,8 @@ def test_change_cause_is_copied_and_going_back_keeps_history() -> None:
 
 def test_a_deployment_that_goes_does_nothing_more() -> None:
     wanted = deployment(3)
-    meta = msgspec.structs.replace(wanted.metadata, deletion_timestamp=workloads.STAMP)
-    assert rollout.plan(msgspec.structs.replace(wanted, metadata=meta), []) == []
+    meta = structs.replace(wanted.metadata, deletion_timestamp=workloads.STAMP)
+    assert rollout.plan(structs.replace(wanted, metadata=meta), []) == []
 
 
 def test_templates_are_compared_without_hash_and_emptiness() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from edgeorch.core import revisions, rollout
 from edgeorch.model import views
@@ -177,10 +177,10 @@ def _step(world: World, step: str, which: int) -> None:
 
 
 def _to_image(world: World, image: str) -> None:
-    spec = msgspec.structs.replace(world.deployment.spec, template=workloads.template(image))
-    world.deployment = msgspec.structs.replace(world.deployment, spec=spec)
+    spec = structs.replace(world.deployment.spec, template=workloads.template(image))
+    world.deployment = structs.replace(world.deployment, spec=spec)
 
 
 def _to_size(world: World, size: int) -> None:
-    spec = msgspec.structs.replace(world.deployment.spec, replicas=size)
-    world.deployment = msgspec.structs.replace(world.deployment, spec=spec)
+    spec = structs.replace(world.deployment.spec, replicas=size)
+    world.deployment = structs.replace(world.deployment, spec=spec)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import pytest
+from msgspec import structs
 
 from edgeorch.core import history, stateful
 from tests.unit.core.owned_pods import NOW, member, rolling, stateful_set, told
@@ -129,8 +129,8 @@ def test_lost_labels_come_back() -> None:
     bare = member(0)
     labels = {"app": "web", history.LABEL: "new"}
 
-    meta = msgspec.structs.replace(bare.metadata, labels=labels)
-    bare = msgspec.structs.replace(bare, metadata=meta)
+    meta = structs.replace(bare.metadata, labels=labels)
+    bare = structs.replace(bare, metadata=meta)
     pods = [bare, member(1), member(2)]
     assert told(stateful.plan(stateful_set(), pods, SAME, now=NOW)) == ["~0"]
 

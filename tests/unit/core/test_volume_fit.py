@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from edgeorch.core import pod_facts, volume_binding, volume_fit
 from edgeorch.model import storage
@@ -146,7 +147,7 @@ def test_a_claim_for_one_pod_is_not_shared() -> None:
     )
     assert f"0/1 nodes are available: {told(pod('web', 'data'), [held], [volume()], [runs])}" == why
     assert told(pod("web", "data"), [held], [volume()], [pod("waits", "data")]) == ""
-    ended = msgspec.structs.replace(runs, status=pod_facts.Status(phase="Succeeded"))
+    ended = structs.replace(runs, status=pod_facts.Status(phase="Succeeded"))
     assert told(pod("web", "data"), [held], [volume()], [ended]) == ""
 
 

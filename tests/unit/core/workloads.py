@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from edgeorch.core import deployment_status, pod_facts, replicas, rollout
 from edgeorch.model import views
@@ -96,17 +97,17 @@ def pod(
         },
     }
     facts = msgspec.convert(found, pod_facts.PodFacts)
-    return msgspec.structs.replace(facts, ready_since=since)
+    return structs.replace(facts, ready_since=since)
 
 
 def sized(
     found: views.ReplicaSet, size: int, annotations: dict[str, str] | None = None
 ) -> views.ReplicaSet:
-    meta = msgspec.structs.replace(
+    meta = structs.replace(
         found.metadata, annotations={**found.metadata.annotations, **(annotations or {})}
     )
-    spec = msgspec.structs.replace(found.spec, replicas=size)
-    return msgspec.structs.replace(found, metadata=meta, spec=spec)
+    spec = structs.replace(found.spec, replicas=size)
+    return structs.replace(found, metadata=meta, spec=spec)
 
 
 class World:
@@ -134,7 +135,7 @@ class World:
         status = deployment_status.compute(
             self.deployment, list(self.sets.values()), stalled=0.0, stamp=STAMP
         )
-        self.deployment = msgspec.structs.replace(
+        self.deployment = structs.replace(
             self.deployment, status=msgspec.convert(status, views.DeploymentStatus)
         )
         return bool(actions)
@@ -146,7 +147,7 @@ class World:
                 made = replica_set(image, action.replicas, age=len(self.sets) + 1)
                 made = sized(made, action.replicas, action.annotations)
                 status = views.ReplicaSetStatus()
-                made = msgspec.structs.replace(made, status=status)
+                made = structs.replace(made, status=status)
                 assert made.metadata.name not in self.sets
                 self.sets[made.metadata.name] = made
             case rollout.ScaleReplicaSet():
@@ -162,8 +163,8 @@ class World:
                 key = "deployment.kubernetes.io/revision"
                 meta = self.deployment.metadata
                 noted = {**meta.annotations, key: action.revision}
-                meta = msgspec.structs.replace(meta, annotations=noted)
-                self.deployment = msgspec.structs.replace(self.deployment, metadata=meta)
+                meta = structs.replace(meta, annotations=noted)
+                self.deployment = structs.replace(self.deployment, metadata=meta)
 
     def move_pods(self, name: str) -> bool:
         plan = replicas.plan(self.sets[name].spec.replicas, self._owned(name))
@@ -172,15 +173,15 @@ class World:
             made = pod(f"{name}-{self._made:03}", phase="Pending", ready=False, owner=name)
             self.pods[made.metadata.name] = made
         for each in plan.delete:
-            meta = msgspec.structs.replace(each.metadata, deletion_timestamp=STAMP)
-            self.pods[each.metadata.name] = msgspec.structs.replace(each, metadata=meta)
+            meta = structs.replace(each.metadata, deletion_timestamp=STAMP)
+            self.pods[each.metadata.name] = structs.replace(each, metadata=meta)
         return bool(plan.create or plan.delete)
 
     def report(self, name: str) -> None:
         held = self.sets[name]
         found = replicas.status(held, self._owned(name), None, now=self.now, stamp=STAMP)
         status = msgspec.convert(found, views.ReplicaSetStatus)
-        self.sets[name] = msgspec.structs.replace(held, status=status)
+        self.sets[name] = structs.replace(held, status=status)
 
     # --- the node -------------------------------------------------------------------------------
 
