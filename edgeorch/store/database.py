@@ -31,6 +31,8 @@ TRY_AGAIN = 5.0
 """Seconds between looks at a medium that has refused."""
 MAKE_ROOM = 30.0
 """Seconds between looks whether there is room again for the reserve that was given up."""
+WORTHWHILE = 1 << 20
+"""Bytes of the file that nothing uses any more, from which on it is written anew at a start."""
 _UPSERT = """
 INSERT INTO objects (resource, namespace, name, body) VALUES (?, ?, ?, ?)
 ON CONFLICT (resource, namespace, name) DO UPDATE SET body = excluded.body
@@ -143,7 +145,10 @@ class Database:
             await self._connection.execute("PRAGMA journal_mode=WAL")
             await self._connection.execute("PRAGMA synchronous=FULL")
             await self._connection.execute("PRAGMA cache_size=-512")
+            # One big transaction makes a big log, which goes again with the next ones.
+            await self._connection.execute(f"PRAGMA journal_size_limit={2 * max(reserve.AHEAD)}")
             await self._migrate()
+            await self._compact()
             await self._db.execute(_TOUCH, ("tried", 0))  # makes the log
             log_file = self._path.with_name(f"{self._path.name}-wal")
             self._ahead = [reserve.Ahead(log_file, reused=True), reserve.Ahead(self._path)]
@@ -202,6 +207,24 @@ class Database:
         if version < schema.VERSION:
             await self._db.executescript(schema.TABLES)
             await self._db.execute(f"PRAGMA user_version={schema.VERSION}")
+
+    async def _compact(self) -> None:
+        """Give room back that was only needed once: where more of the file is free than used.
+
+        A cut in the middle leaves the file as it was; so does a medium that refuses.
+        """
+        (size,) = (await self._one("PRAGMA page_size")) or (0,)
+        (pages,) = (await self._one("PRAGMA page_count")) or (0,)
+        (free,) = (await self._one("PRAGMA freelist_count")) or (0,)
+        if free * size < WORTHWHILE or 2 * free < pages:
+            return
+        try:
+            await self._db.execute("VACUUM")
+            await self._one("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            log.info("The store stays as large as it is: %s", error)
+        else:
+            log.info("The store gave %d KiB back", free * size // 1024)
 
     @property
     def _db(self) -> aiosqlite.Connection:

@@ -225,6 +225,31 @@ def test_a_bad_version_goes_back(fleet: Fleet) -> None:
     assert fleet.names("configmaps") == {"three"}
 
 
+@pytest.mark.ask(22)
+def test_a_newer_push_does_not_wait_for_one_that_is_stuck(fleet: Fleet) -> None:
+    lab, n = fleet.lab, ("-n", fleet.namespace)
+    fleet.push(fleet.config("one"), fleet.web())
+    fleet.until("Ready")
+    stuck = fleet.push(
+        fleet.config("two"), fleet.web(image="nginx:1.99"), query="deadlineSeconds=3600"
+    )
+    lab.wait("deployment/web", "jsonpath={.status.unavailableReplicas}=1", *n)
+    status = fleet.status()
+    assert (status["phase"], status["version"]) == ("Progressing", stuck.json["version"])
+
+    newer = fleet.push(fleet.config("three"), fleet.web(image="nginx:1.26"))
+    assert newer.status == 200
+    lab.wait(f"bundle/{fleet.name}", "condition=Ready")
+    status = fleet.status()
+    assert (status["version"], status["lastGoodVersion"]) == (newer.json["version"],) * 2
+    # Nobody has judged the one that was overtaken.
+    assert not status.get("refusedVersions")
+    lab.rollout("deployment/web", *n)
+    assert fleet.names("configmaps") == {"three"}
+    images = {pod["spec"]["containers"][0]["image"] for pod in lab.items("pods", *n)}
+    assert images == {"nginx:1.26"}
+
+
 def test_a_fleet_that_cannot_be_reached_takes_it_back(fleet: Fleet) -> None:
     fleet.push(fleet.config("one"))
     fleet.until("Ready")
