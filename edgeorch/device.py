@@ -255,8 +255,11 @@ class Device:
                     self._objects,
                     images.Images(self._containerd, snapshotter=config.containerd.snapshotter),
                     self._puller,
+                    self._agent.collector,
                     config.node_name,
-                    (config.api.port, config.health.port),
+                    pressure_rules=self._agent.settings.pressure,
+                    data_dir=self._data_dir,
+                    reserved_ports=(config.api.port, config.health.port),
                 )
             ],
             hold=self._holds,

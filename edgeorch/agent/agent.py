@@ -121,13 +121,13 @@ class Agent:
         self.observer = assembly.observed(given, runtime, self._facts, details)
         self.devices = devices.Devices(settings.devices, self._living)
         self._shop = assembly.workshop(given, runtime, self._facts, self.observer, self.devices)
-        self._collector = assembly.collector(given, runtime, tell)
+        self.collector = assembly.collector(given, runtime, tell)
         self._index = image_index.ImageIndex(runtime.images, settings.data_dir / "image-index.json")
         self._doctor = assembly.doctor(given, runtime, self._index, tell)
         self._preloader = assembly.preloader(given, runtime, self._shop.images, tell)
         self.disk = assembly.disk_meter(given, self._shop)
         self._pressure = assembly.pressures(
-            given, runtime, self.disk, self.observer, self._workers.values, self._collector, tell
+            given, runtime, self.disk, self.observer, self._workers.values, self.collector, tell
         )
         self._node = assembly.node_keeper(
             given,
@@ -148,7 +148,7 @@ class Agent:
         self._heartbeat = heartbeat.Heartbeat(objects, clock, settings.node_name)
         self.logs = logs.PodLogs(self.output, self.observer, self._shop.maker.log_path, clock)
         self._tidier = assembly.tidier(
-            runtime, self._shop, self._collector, lambda: self.pods() | self.observer.pods().keys()
+            runtime, self._shop, self.collector, lambda: self.pods() | self.observer.pods().keys()
         )
         self.on_look: Callable[[], None] = lambda: None
         self._connect()
@@ -162,12 +162,12 @@ class Agent:
         self.observer.on_listed = self._listed
         self._pressure.on_change = self._node.look
         self._network.on_addresses(self._addresses_changed)
-        self._collector.pulling = self._shop.images.pulling
-        self._shop.images.used = self._collector.used
-        self._shop.images.full = self._collector.look
+        self.collector.pulling = self._shop.images.pulling
+        self._shop.images.used = self.collector.used
+        self._shop.images.full = self.collector.look
         if self._preloader is not None:
-            self._collector.given = self._preloader.given
-            self._collector.preloaded = self._shop.images.preloaded
+            self.collector.given = self._preloader.given
+            self.collector.preloaded = self._shop.images.preloaded
 
     def droppable(self, known: caches.Caches) -> None:
         known.add("image configurations", self._images.forget)
@@ -227,7 +227,7 @@ class Agent:
                 group.create_task(tasks.supervise("tidier", self._keep_tidy))
                 self._adopt_devices()
                 group.create_task(tasks.supervise("pods", self._follow_pods))
-                group.create_task(tasks.supervise("image gc", self._collector.run))
+                group.create_task(tasks.supervise("image gc", self.collector.run))
                 group.create_task(tasks.supervise("image index", self._index.run))
                 group.create_task(tasks.supervise("local storage", self._storage.run))
                 group.create_task(tasks.supervise("devices", self.devices.run))

@@ -10,16 +10,18 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from edgeorch.agent import ports
-from edgeorch.core import fit, image_names, pod_facts
+from edgeorch.agent import gauges, ports
+from edgeorch.core import fit, image_names, image_room, pod_facts, pressure
 from edgeorch.model import bundles, errors, kinds, views
 from edgeorch.runtime import errors as runtime_errors
 from edgeorch.wire import oci
 
 if TYPE_CHECKING:
+    import pathlib
+
     from edgeorch.model.bundles import Item
     from edgeorch.model.kinds import Object
     from edgeorch.store.objects import Objects
@@ -42,8 +44,18 @@ class Registry(Protocol):
     async def layers(self, ref: str, auths: list[bytes]) -> Sequence[oci.Descriptor]:
         """Of an image for this machine, without fetching any. Raises ports.PullError."""
 
-    async def shortage(self, layers: Sequence[oci.Descriptor]) -> str | None:
-        """Why there is no room for those that are not here, None when there is."""
+    async def room(self, layers: Sequence[oci.Descriptor]) -> image_room.Room | None:
+        """For those that are not here, None when it cannot be known."""
+
+
+class Unused(Protocol):
+    """Images that nobody needs."""
+
+    async def removable(self, keep: Collection[str]) -> int:
+        """How many bytes of them there are besides `keep`."""
+
+    async def make_room(self, amount: int, keep: Collection[str]) -> None:
+        """So many bytes, as far as it goes. Raises ContainerdError."""
 
 
 class FitCheck:
@@ -52,19 +64,27 @@ class FitCheck:
         objects: Objects,
         images: ports.Images,
         registry: Registry,
+        unused: Unused,
         node_name: str,
+        *,
+        pressure_rules: pressure.Policy,
+        data_dir: pathlib.Path,
         reserved_ports: Iterable[int] = (),
     ) -> None:
         self._objects = objects
+        self._unused = unused
+        self._pressure = pressure_rules
+        self._data_dir = data_dir
         self._images = images
         self._registry = registry
         self._node_name = node_name
         self._reserved = tuple(reserved_ports)
 
     async def look(
-        self, bundle: str, items: Sequence[Item]
+        self, bundle: str, items: Sequence[Item], *, dry_run: bool
     ) -> tuple[list[errors.Cause], list[str]]:
-        """Every reason against it, and what could not be found out."""
+        """Every reason against it, and what could not be found out. Images that nobody needs make
+        room for those that are to come, unless it is a dry run."""
         node = self._objects.find(kinds.NODE.resource, "", self._node_name)
         wanted = fit.wanted(items)
         causes = []
@@ -74,7 +94,7 @@ class FitCheck:
                 errors.forbidden_field(each.place, f"does not fit: {each.told}")
                 for each in fit.check(wanted, node.view(views.Node), others, self._reserved)
             ]
-        found, told = await self._sizes(items, wanted)
+        found, told = await self._sizes(items, wanted, dry_run=dry_run or bool(causes))
         return causes + found, told
 
     def _others(self, bundle: str) -> list[Stored]:
@@ -104,7 +124,7 @@ class FitCheck:
     # --- images ---------------------------------------------------------------------------------
 
     async def _sizes(
-        self, items: Sequence[Item], wanted: Sequence[fit.Wanted]
+        self, items: Sequence[Item], wanted: Sequence[fit.Wanted], *, dry_run: bool
     ) -> tuple[list[errors.Cause], list[str]]:
         places: dict[str, str] = {}
         for each in wanted:
@@ -138,9 +158,36 @@ class FitCheck:
                 task.cancel()
         if late:
             told.append(f"the sizes of {len(late)} images are not known: no answer in time")
-        if layers and (short := await self._registry.shortage(layers)):
-            causes.append(errors.forbidden_field("images", f"does not fit: {short}"))
-        return causes, told
+        short, more = await self._lacking(layers, set(places), dry_run=dry_run or bool(causes))
+        causes += [errors.forbidden_field("images", f"does not fit: {each}") for each in short]
+        return causes, told + more
+
+    async def _lacking(
+        self, layers: Sequence[oci.Descriptor], keep: Collection[str], *, dry_run: bool
+    ) -> tuple[list[str], list[str]]:
+        """Why there is no room, and what is done about it."""
+        lack = await self._lack(layers)
+        if lack is None:
+            return [], []
+        try:
+            if await self._unused.removable(keep) < lack.bytes:
+                return [lack.told], []
+            if dry_run:
+                return [], [f"images that nobody needs would have to make room: {lack.told}"]
+            await self._unused.make_room(lack.bytes, keep)
+        except runtime_errors.ContainerdError:
+            return [lack.told], []
+        lack = await self._lack(layers)
+        return ([], []) if lack is None else ([lack.told], [])
+
+    async def _lack(self, layers: Sequence[oci.Descriptor]) -> image_room.Lack | None:
+        room = await self._registry.room(layers) if layers else None
+        if room is None:
+            return None
+        signals = {pressure.Signal.IMAGEFS}
+        if not await asyncio.to_thread(gauges.apart, self._data_dir, room.root):
+            signals.add(pressure.Signal.NODEFS)
+        return image_room.pressing(room, self._pressure, signals)
 
     async def _is_here(self, ref: str) -> bool:
         try:

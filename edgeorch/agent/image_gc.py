@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from edgeorch.core import image_gc, image_names
+from edgeorch.core import image_gc, image_names, image_room
 from edgeorch.lib import files, json
 from edgeorch.model import kinds
 from edgeorch.runtime import errors, leases, pulling
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from edgeorch.agent import ports
     from edgeorch.lib import clock as clocks
@@ -180,10 +180,8 @@ class ImageCollector:
         goal, freed = available + missing, 0
         log.info("The image file system at %s is too full: %d bytes should go", root, missing)
         for candidate in self._candidates(found, keep):
-            # Removing takes its time, in which a pod may have come that names the next one.
-            if not (self.wanted() | self.pulling()).isdisjoint(candidate.names):
+            if not await self._remove_unless_wanted(candidate):
                 continue
-            await self._remove(candidate)
             freed += candidate.size
             _, available = await asyncio.to_thread(_space, root)
             if available >= goal:
@@ -228,17 +226,42 @@ class ImageCollector:
             for image in found
         ]
 
+    async def removable(self, keep: Collection[str]) -> int:
+        """How many bytes may go besides `keep`, about. Raises ContainerdError."""
+        return sum(image_room.UNPACKED * each.size for each in await self._unused(keep))
+
+    async def make_room(self, amount: int, keep: Collection[str]) -> None:
+        """So many bytes, as far as what may go besides `keep` goes. Raises ContainerdError."""
+        async with self._turn:
+            root = await self._store.root() or str(self._memory.parent)
+            _, available = await asyncio.to_thread(_space, root)
+            goal = available + amount
+            for candidate in await self._unused(keep):
+                if available >= goal:
+                    return
+                await self._remove_unless_wanted(candidate)
+                _, available = await asyncio.to_thread(_space, root)
+
     async def remove_unused(self) -> None:
         """All that may go, however full the medium is. Raises ContainerdError."""
-        if not self.preloaded.is_set():
-            return  # what is being imported from there would count as unwanted
         async with self._turn:
-            found = self._seen(await self._store.list())
-            running = {record.image for record in await self._containers.list()}
-            keep = self.wanted() | running | self.given() | self.pulling()
-            for candidate in self._candidates(found, keep):
-                if (self.wanted() | self.pulling()).isdisjoint(candidate.names):
-                    await self._remove(candidate)
+            for candidate in await self._unused():
+                await self._remove_unless_wanted(candidate)
+
+    async def _unused(self, keep: Collection[str] = ()) -> list[image_gc.Candidate]:
+        if not self.preloaded.is_set():
+            return []  # what is being imported from there would count as unwanted
+        found = self._seen(await self._store.list())
+        running = {record.image for record in await self._containers.list()}
+        wanted = self.wanted() | running | self.given() | self.pulling()
+        return self._candidates(found, wanted.union(keep))
+
+    async def _remove_unless_wanted(self, candidate: image_gc.Candidate) -> bool:
+        """Removing takes its time, in which a pod may have come that names the next one."""
+        if not (self.wanted() | self.pulling()).isdisjoint(candidate.names):
+            return False
+        await self._remove(candidate)
+        return True
 
     def _candidates(self, found: list[image_gc.Image], keep: set[str]) -> list[image_gc.Candidate]:
         now, min_age = self._clock.monotonic(), self._limits.min_age

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from edgeorch.agent import ports
+from edgeorch.core import image_room
 from edgeorch.registry import auth, hosts, keyring, pull
 from edgeorch.runtime import errors
 from edgeorch.wire import image_ref, oci
@@ -61,11 +62,10 @@ class RegistryPuller:
         with _retold():
             return await self._puller.layers(source)
 
-    async def shortage(self, layers: Sequence[oci.Descriptor]) -> str | None:
-        """Why there is no room for those that are not here, None when there is, or when it cannot
-        be known."""
+    async def room(self, layers: Sequence[oci.Descriptor]) -> image_room.Room | None:
+        """For those that are not here, None when it cannot be known."""
         try:
-            return await self._puller.shortage("bundle", layers)
+            return await self._puller.room("bundle", layers)
         except (ConnectionError, errors.ContainerdError) as error:
             log.debug("Cannot tell the room for images: %s", error)
             return None

@@ -61,7 +61,7 @@ class Gate(Protocol):
     """Looks at what a push would bring before anything is changed."""
 
     async def look(
-        self, bundle: str, items: Sequence[bundles.Item]
+        self, bundle: str, items: Sequence[bundles.Item], *, dry_run: bool
     ) -> tuple[list[errors.Cause], list[str]]:
         """Every reason against it, and what the sender should be told all the same."""
 
@@ -176,7 +176,8 @@ class Bundles(frame.Controller[str]):
             causes = [*bundle_push.causes(before, asked, version), *causes]
             told: list[str] = []
             for gate in self._gates:
-                found, warnings = await gate.look(asked.name, asked.items)
+                dry_run = asked.dry_run or bool(causes)
+                found, warnings = await gate.look(asked.name, asked.items, dry_run=dry_run)
                 causes, told = [*causes, *found], [*told, *warnings]
             if causes:
                 raise errors.invalid("Bundle", kinds.BUNDLE.group, asked.name, causes)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
+from edgeorch.core import image_room
 from edgeorch.lib import backoff
 from edgeorch.registry import client, connection, errors, pace
 from edgeorch.wire import oci
@@ -73,9 +74,8 @@ class Sink(Protocol):
     async def open(self, ref: str, size: int, digest: str) -> Ingest:
         """Raises KeyError when the blob is there already, ConnectionError."""
 
-    async def shortage(self, blobs: Sequence[oci.Descriptor]) -> str | None:
-        """Why there is no room for those of them that are not there, and what they unpack to; None
-        when there may be."""
+    async def room(self, blobs: Sequence[oci.Descriptor]) -> image_room.Room | None:
+        """That there is for those of them that are not there; None when nobody can say."""
 
     async def unpack(self, manifest: oci.Descriptor, position: int) -> None:
         """This layer, with all below it unpacked. Manifest, configuration and layer are there."""
@@ -129,13 +129,10 @@ class Puller:
         async with self._transfer(source) as transfer:
             return (await transfer.described()).layers
 
-    async def shortage(self, name: str, layers: Sequence[oci.Descriptor]) -> str | None:
-        """Why there is no room for those layers that are not here, None when there is.
-
-        Raises ConnectionError.
-        """
+    async def room(self, name: str, layers: Sequence[oci.Descriptor]) -> image_room.Room | None:
+        """For those layers that are not here; None when nobody can say. Raises ConnectionError."""
         async with self._sinks.hold(name) as sink:
-            return await sink.shortage(layers)
+            return await sink.room(layers)
 
     @asynccontextmanager
     async def _transfer(self, source: Source) -> AsyncIterator[_Transfer]:
@@ -212,7 +209,8 @@ class _Transfer:
         self._have = dict.fromkeys(blobs, 0)
         self._total = sum(blob.size for blob in blobs.values())
         self._progress = progress
-        if short := await self._sink.shortage(described.layers):
+        room = await self._sink.room(described.layers)
+        if room is not None and (short := image_room.shortage(room)):
             # Before it fills what others need, too.
             raise errors.RegistryError(short)
         await self._fetch(described.config)

@@ -12,6 +12,7 @@ import hashlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 
+from edgeorch.core import image_room
 from edgeorch.lib import backoff
 from edgeorch.runtime import client, content, errors, images, leases, unpack
 from edgeorch.wire import oci
@@ -21,7 +22,6 @@ HAND_PREFIX = "hand-pull-"
 """Of pulls from the command line, which no stored spec stands behind."""
 AWAY = backoff.Policy(initial=0.5, factor=2.0, cap=5.0)
 AWAY_TRIES = 8
-_UNPACKED = 2
 
 
 class PullSinks:
@@ -113,7 +113,7 @@ class PullSink:
         except errors.AlreadyExists as error:
             raise KeyError(digest) from error
 
-    async def shortage(self, blobs: Sequence[oci.Descriptor]) -> str | None:
+    async def room(self, blobs: Sequence[oci.Descriptor]) -> image_room.Room | None:
         with _away():
             root = await images.Images(self._client, snapshotter=self._snapshotter).root()
             unique = {blob.digest: blob for blob in blobs}.values()
@@ -122,14 +122,10 @@ class PullSink:
             found = await asyncio.to_thread(os.statvfs, root)
         except OSError:
             return None
-        free = found.f_bfree * found.f_frsize
-        # What is unpacked is no smaller than what it is unpacked from, which stays.
-        if not missing or free >= _UNPACKED * missing:
-            return None
-        return (
-            f"no space left on device: {missing / 1e6:.1f} MB of layers are to come and at least "
-            f"as much again when they are unpacked, but only {free / 1e6:.1f} MB are free at {root}"
+        free, available, capacity = (
+            blocks * found.f_frsize for blocks in (found.f_bfree, found.f_bavail, found.f_blocks)
         )
+        return image_room.Room(missing, free, available, capacity, root)
 
     async def _missing(self, blob: oci.Descriptor) -> int:
         if await self._content.exists(blob.digest):

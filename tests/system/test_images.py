@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from scripts.lablib import lifecycle
-from tests.component.runtime import archives, registries
+from tests.component.runtime import archives
 
 from . import lab as labs
+from . import pulls
 
 CONFIG = """\
 images:
@@ -22,29 +20,6 @@ images:
   gc_low_percent: 0
   gc_min_age: 0
 """
-PORT = 5000
-NOISE = 10 << 20
-
-
-@contextmanager
-def registry(lab: labs.Lab, root: Path) -> Iterator[str]:
-    """A registry in the device's network, holding `team/noise:1`; its `host:port`."""
-    with registries.running(root) as outside:
-        layers = [archives.busybox_layer(), registries.noise_layer("noise", NOISE, 5)]
-        outside.push("team/noise", "1", layers)
-    (root / "inside.yml").write_text(registries.CONFIG.format(root=root, port=PORT, more=""))
-    program = shutil.which("docker-registry") or "docker-registry"
-    command, env = lab.command(program, "serve", str(root / "inside.yml"))
-    quiet = {**os.environ, **env, "OTEL_TRACES_EXPORTER": "none"}
-    with (root / "inside.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=quiet)
-    try:
-        probe = ("bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{PORT}")
-        labs.until(lambda: lab.run(*probe, check=False).returncode == 0, "the registry answers")
-        yield f"127.0.0.1:{PORT}"
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 def pod(name: str, image: str) -> labs.Object:
@@ -91,7 +66,7 @@ def test_images_from_the_folder_from_a_registry_and_back(
     assert any("docker.io/library/busybox:latest" in entry["names"] for entry in listed)
 
     # How far a pull is shows in the events and in what the container waits for.
-    with registry(lab, tmp_path) as host:
+    with pulls.registry(lab, tmp_path) as host:
         noise = f"{host}/team/noise:1"
         lab.apply(pod("slow", noise))
         shown = re.compile(rf'Pulling image "{noise}": [\d.]+ of [\d.]+ MB \(\d+%\), [\d.]+ MB/s')

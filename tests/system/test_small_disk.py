@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,8 +16,8 @@ import pytest
 
 from tests import media
 
+from . import clients, manifests, pulls
 from . import lab as labs
-from . import manifests
 
 pytestmark = media.needs_loop
 SOON = {"interval": 0.3, "pressure_transition_period": 1.0}
@@ -184,6 +185,26 @@ def test_without_inodes_what_needs_none_goes_on(
     small.run("rm", "-rf", str(taken))
     small.wait("pod/waits", "condition=Ready")
     small.kubectl("delete", "pod/waits", "configmap/no-file", "--grace-period=1")
+
+
+def test_a_bundle_that_fits_only_under_pressure_is_refused(
+    small: labs.Lab, medium: media.Medium, tmp_path: Path
+) -> None:
+    """Its image would find room, but nothing else would then."""
+    with pulls.registry(small, tmp_path) as host:
+        image = f"{host}/team/noise:1"
+        body = json.dumps(manifests.pod("noise", manifests.container(image=image))).encode()
+
+        def tried() -> clients.Answer:
+            url = "/apis/edgeorch.io/v1/bundles/noise/manifests?dryRun=All"
+            return small.api("PUT", url, body, headers={"Content-Type": "application/json"})
+
+        assert tried().status == 200
+        spare = os.statvfs(medium.path).f_bavail * os.statvfs(medium.path).f_frsize - (8 << 20)
+        with thresholds(small, tmp_path / "t.json", imagefs_available=str(spare)):
+            refused = tried()
+            assert refused.status == 422
+            assert "of imagefs.available the device has DiskPressure" in refused.json["message"]
 
 
 def test_what_uses_the_disk_most_is_put_out(

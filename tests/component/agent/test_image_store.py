@@ -109,7 +109,7 @@ async def test_only_what_nobody_wants_makes_room(device: Lab, tmp_path: pathlib.
             await lab.images.label(f"docker.io/{name}", {image_gc.PIN_LABEL: "pinned"})
         chains[name] = (await lab.images.config(f"docker.io/{name}")).chain_id
     await lab.running("uses")
-    lab.agent._collector.look()
+    lab.agent.collector.look()
 
     async def gone() -> set[str]:
         return {name for name in await _names(lab) if "unwanted" in name}
@@ -152,7 +152,7 @@ async def test_half_a_download_goes_with_the_pod_that_wanted_it(device: Lab) -> 
                 await ingest.write(b"half")
                 await ingest.close()
                 raise pull.PullError("the line broke")
-    lab.agent._collector.look()
+    lab.agent.collector.look()
     async with asyncio.timeout(60):
         while len(left := await held.list()) != 1:
             await asyncio.sleep(0.01)

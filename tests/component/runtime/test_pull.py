@@ -114,7 +114,9 @@ async def test_what_cannot_fit_is_not_begun(
     size = 2 * MIB
     registry.push("team/wide", "1.0", [registries.noise_layer("n", size, 5)])
     free = 3 * MIB
-    shown = SimpleNamespace(f_bfree=free // 4096, f_frsize=4096)
+    shown = SimpleNamespace(
+        f_bfree=free // 4096, f_bavail=free // 4096, f_blocks=free // 4096, f_frsize=4096
+    )
     async with registries.Line(registry.port) as line:
         source = _source(line.port, "team/wide", "1.0")
         with monkeypatch.context() as tight:

@@ -80,6 +80,21 @@ async def test_what_a_new_pod_names_is_spared(
     assert device.names == [second]
 
 
+async def test_room_is_made_as_far_as_it_goes(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For what is to come, of which nothing goes that is here already."""
+    names = [f"docker.io/library/{name}:1" for name in "abcd"]
+    device = Device(list(names), next_pod="")
+    monkeypatch.setattr(image_gc, "_space", lambda _: (100, 90 - 10 * len(device.names)))
+    collector = _collector(device, leased=False, tmp_path=tmp_path)
+    assert await collector.removable({names[0]}) == 6
+    await collector.make_room(15, {names[0]})
+    assert device.names == [names[0], names[3]]
+    await collector.make_room(15, {names[0]})
+    assert device.names == [names[0]]
+
+
 async def test_for_want_of_room_all_go_that_nobody_wants(tmp_path: pathlib.Path) -> None:
     """However full the medium is; never one that is given by hand, or while one is being given."""
     names = [f"docker.io/library/{name}:1" for name in "abcd"]
