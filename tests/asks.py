@@ -50,7 +50,6 @@ NOT_OURS = {
 OWED = {
     1: "idle wake-ups",
     21: "an upgrade in place and back",
-    26: "a running container",
     28: "scripts/uninstall on a host",
     29: "a slow medium",
     30: "a memory limit of 512 MiB",

@@ -155,6 +155,7 @@ def workshop(
             owned,
             containerd.address,
         ),
+        devices=owned,
         checks=checks.Checks(runtime.execs),
         withdrawal=given.withdrawal,
         voice=voice.Voice(given.voice()),

@@ -308,6 +308,7 @@ class Maker:
             last=order.last,
             user=(user.uid, user.gid, user.groups),
             devices=units,
+            device_nodes=self._devices.identity(units) or "",
         )
 
     def _services(self, pod: views.Pod) -> list[views.Service]:

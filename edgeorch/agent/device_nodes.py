@@ -39,14 +39,20 @@ def _units(
         # Two names of one device are one device.
         if found is not None and (found.type, os.makedev(found.major, found.minor)) not in seen:
             seen.add((found.type, os.makedev(found.major, found.minor)))
-            yield devices.Unit(path, (path,))
+            yield _unit(path, (path,))
     if selector.group:
         parts = [[p for p in _matches([each]) if look(p) is not None] for each in selector.group]
         if all(parts):
             nodes = tuple(dict.fromkeys(path for part in parts for path in part))
-            yield devices.Unit(" ".join(selector.group), nodes)
+            yield _unit(" ".join(selector.group), nodes)
     for wanted in selector.usb:
         yield from _usb(wanted, dev, sys)
+
+
+def _unit(id_: str, nodes: tuple[str, ...]) -> devices.Unit:
+    there = [found for node in nodes if (found := look(node)) is not None]
+    numbers = tuple(f"{found.type}{found.major}:{found.minor}" for found in there)
+    return devices.Unit(id_, nodes, numbers)
 
 
 def _matches(patterns: Iterable[str]) -> list[str]:
@@ -92,7 +98,7 @@ def _usb(wanted: str, dev: pathlib.Path, sys: pathlib.Path) -> Iterator[devices.
             # both the same one, as cheap ones do.
             own = found[2] if found[2] and found[2] not in seen else folder.name
             seen.add(own)
-            yield devices.Unit(f"usb:{wanted.lower()}:{own}", there)
+            yield _unit(f"usb:{wanted.lower()}:{own}", there)
 
 
 def _names(folder: pathlib.Path) -> list[str]:

@@ -1,7 +1,8 @@
 """Who has which device: the inventory followed as it changes, and what each container was given.
 
-A container that starts again gets the units it had. What was given stands in the label of the
-container, so that the next process knows it too. Nothing polls: folders are watched by inotify, and
+A container that starts again gets the units it had. What was given stands in the labels of the
+container, so that the next process knows it too, and so that one can tell when a device has come
+back as another node than the container has. Nothing polls: folders are watched by inotify, and
 without devices in the configuration nothing is watched at all.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from edgeorch.agent import device_nodes
@@ -18,6 +19,7 @@ from edgeorch.core import admission, devices, oci_spec
 from edgeorch.lib import inotify
 
 if TYPE_CHECKING:
+    from edgeorch.core.observed import Container
     from edgeorch.model import views
 
 log = logging.getLogger(__name__)
@@ -122,6 +124,19 @@ class Devices:
                     raise DeviceError(f"{admission.DEVICES}{name}: {source} is gone")
                 found.append(oci_spec.placed(node, target))
         return found
+
+    def identity(self, given: Given) -> str | None:
+        """Which nodes these units are now; None while one is gone, or where there are none."""
+        return devices.identity(self._inventory, given) if given else None
+
+    def moved(self, uid: str, containers: Iterable[Container]) -> frozenset[str]:
+        """Those of the pod's containers whose devices are other nodes than they were given."""
+        found = set()
+        for each in containers:
+            given = self._given.get((uid, each.name), {}) if each.device_nodes else {}
+            if self.identity(given) not in (None, each.device_nodes):
+                found.add(each.id)
+        return frozenset(found)
 
     def _busy(self, name: str, owner: Owner, pod: views.Pod) -> dict[str, int]:
         """How many others use each unit. Init containers of the same pod have had their time."""

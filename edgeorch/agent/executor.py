@@ -30,7 +30,7 @@ from edgeorch.runtime import errors
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from edgeorch.agent import checks, creation, images, ports, sandboxes, volumes
+    from edgeorch.agent import checks, creation, devices, images, ports, sandboxes, volumes
     from edgeorch.agent.memory import Memory
     from edgeorch.agent.observer import Observer
     from edgeorch.agent.settings import Settings
@@ -63,6 +63,7 @@ class Workshop(Struct, frozen=True):
     volumes: volumes.Volumes
     images: images.ImageKeeper
     maker: creation.Maker
+    devices: devices.Devices
     checks: checks.Checks
     withdrawal: ports.Withdrawal | None
     voice: Voice

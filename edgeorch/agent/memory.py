@@ -44,7 +44,12 @@ class Memory(Struct):
     finished: bool = False
     """Nothing is left to do, ever."""
 
-    def seen(self, containers: tuple[Container, ...], volumes_wanted: str) -> PodSeen:
+    def seen(
+        self,
+        containers: tuple[Container, ...],
+        volumes_wanted: str,
+        moved: frozenset[str] = frozenset(),
+    ) -> PodSeen:
         return PodSeen(
             sandbox=self.sandbox,
             containers=containers,
@@ -56,6 +61,7 @@ class Memory(Struct):
             hooks=self.hooks,
             stops=self.stops,
             failures=self.failures,
+            moved=moved,
             accepted_at=self.accepted_at,
             ending_since=self.ending_since,
             eviction=self.eviction,

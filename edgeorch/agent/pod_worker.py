@@ -180,7 +180,8 @@ class PodWorker:
         ending = memory.gone or bool(self.pod.metadata.deletion_timestamp)
         if not ending:
             wanted = shop.volumes.version(self.pod)
-        seen = memory.seen(containers, wanted)
+        moved = shop.devices.moved(self.pod.metadata.uid, containers)
+        seen = memory.seen(containers, wanted, moved)
         now = shop.clock.monotonic()
         said = pod_phase.verdict(self.pod, seen, now)
         if memory.ending_since is None and (ending or said is not None):

@@ -39,6 +39,7 @@ STOP_SIGNAL = PREFIX + "stop-signal"
 CGROUP = PREFIX + "cgroup"
 _USER = PREFIX + "user"
 DEVICES = PREFIX + "devices"
+_DEVICE_NODES = PREFIX + "device-nodes"
 
 _VALUE_LIMIT = 4096 - 64
 KILLED = 137
@@ -70,6 +71,8 @@ class Birth(Struct, frozen=True):
     user: tuple[int, int, tuple[int, ...]] = (0, 0, ())
     devices: Mapping[str, list[str]] = field(default_factory=dict)
     """Units that it was given, by name."""
+    device_nodes: str = ""
+    """And which nodes those were (`devices.identity`)."""
 
 
 def container_id(pod_uid: str, name: str, attempt: int) -> str:
@@ -96,6 +99,7 @@ def encode(birth: Birth) -> dict[str, str]:
         STOP_SIGNAL: birth.stop_signal,
         CGROUP: birth.cgroup,
         _USER: _encode_user(birth.user),
+        _DEVICE_NODES: birth.device_nodes,
     }
     if birth.devices:
         found[DEVICES] = json.encode(dict(birth.devices)).decode()
@@ -170,6 +174,7 @@ def decode(record_id: str, labels: Mapping[str, str], boot: str) -> Container:
         # Its times are only shown: back-off counts from the latest end.
         last=decode_exit(labels.get(_LAST), this_boot=False),
         user=_user(labels.get(_USER)),
+        device_nodes=labels.get(_DEVICE_NODES, ""),
     )
 
 

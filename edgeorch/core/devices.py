@@ -8,6 +8,7 @@ advertised in the node's capacity as devices.edgeorch.io/NAME; the scheduler cou
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
@@ -36,6 +37,8 @@ class Unit(Struct, frozen=True):
     """Stays the same while the device does: its path, or what USB calls it."""
     nodes: tuple[str, ...]
     """Paths on the host."""
+    numbers: tuple[str, ...] = ()
+    """What the nodes lead to, as the kernel numbers it: `c188:0`."""
 
 
 Inventory = Mapping[str, Sequence[Unit]]
@@ -79,6 +82,19 @@ def choose(
         used[best] = used.get(best, 0) + 1
         chosen.append(by_id[best])
     return chosen
+
+
+def identity(inventory: Inventory, given: Mapping[str, Sequence[str]]) -> str | None:
+    """Another one when what was unplugged has come back as other nodes; None while it is gone.
+
+    `given`: ids of units by name.
+    """
+    known = {(name, unit.id): unit for name, units in inventory.items() for unit in units}
+    found = [known.get((name, id_)) for name, ids in sorted(given.items()) for id_ in sorted(ids)]
+    if not all(found):
+        return None
+    text = "\n".join(word for unit in found if unit for word in (*unit.nodes, *unit.numbers))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def places(selector: Selector, chosen: Sequence[Unit]) -> list[tuple[str, str]]:

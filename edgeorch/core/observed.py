@@ -75,6 +75,8 @@ class Container(Struct, frozen=True):
     pid: int = 0
     user: tuple[int, int, tuple[int, ...]] | None = None
     """Whom its first process runs as: uid, gid, further groups."""
+    device_nodes: str = ""
+    """Which nodes it was given of the devices that it asked for; "" for none."""
 
 
 class Sandbox(Struct, frozen=True):
@@ -133,6 +135,8 @@ class PodSeen(Struct, frozen=True):
     stops: Mapping[str, Stop] = field(default_factory=dict)
     failures: Mapping[str, Failure] = field(default_factory=dict)
     """By topic, as the actions name them."""
+    moved: frozenset[str] = frozenset()
+    """Container ids whose devices are other nodes by now: plugged in again, mostly."""
     accepted_at: float = 0.0
     """When the agent first saw the pod."""
     ending_since: float | None = None

@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from edgeorch.core import actions, eviction, pod_phase, restarts
 from edgeorch.core.actions import Action, Plan
-from edgeorch.core.observed import Container, Hook, Kind, PodSeen, ProbeKind, State, Stop
+from edgeorch.core.observed import Container, Exit, Hook, Kind, PodSeen, ProbeKind, State, Stop
 from edgeorch.lib import backoff
 from edgeorch.model import views
 
@@ -300,7 +300,18 @@ class _Planner:
         for kind in (ProbeKind.STARTUP, ProbeKind.LIVENESS):
             if self.seen.verdict(container, kind) is False:
                 return f"Container {spec.name} failed {kind.value} probe, will be restarted"
+        if self._has_stale_devices(spec, container):
+            return f"Devices of container {spec.name} were plugged in again, will be restarted"
         return "" if container.id in self.seen.stops else None
+
+    def _has_stale_devices(self, spec: views.Container, container: Container) -> bool:
+        """Whether it cannot open what it asked for, and is one that starts again however it ends:
+        whoever does not knows best what that means for its work."""
+        clean = Exit(0, "Completed")
+        return (
+            container.id in self.seen.moved
+            and restarts.answer(self.pod, spec, container.kind, clean) is restarts.Answer.AGAIN
+        )
 
     def _hook_pending(self, spec: views.Container, container: Container) -> bool:
         hook = spec.lifecycle.post_start if spec.lifecycle else None

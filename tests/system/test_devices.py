@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -122,6 +123,79 @@ def test_a_pod_waits_for_its_device_and_has_it_alone(lab: labs.Lab, dev: Path) -
     gps.unlink()
     labs.until(lambda: capacity(lab, GPS) == ("0", "0"), "it is gone")
     lab.kubectl("delete", "pod", "second", "unknown")
+
+
+@pytest.mark.ask(26)
+def test_a_device_that_was_unplugged_comes_back_to_its_container(lab: labs.Lab, dev: Path) -> None:
+    path = dev / "serial/by-id/usb-gps-2"
+
+    def plug(number: int) -> None:
+        node(path, number)
+
+    def unplug() -> None:
+        path.unlink()
+        labs.until(lambda: capacity(lab, GPS) == ("0", "0"), "it is gone")
+
+    def states() -> dict[str, tuple[int, bool]]:
+        """Restarts, and whether it runs, by container."""
+        every = lab.get("pod/reader")["status"]["containerStatuses"]
+        return {each["name"]: (each["restartCount"], each["ready"]) for each in every}
+
+    def until(main: tuple[int, bool]) -> None:
+        labs.until(lambda: states() == {"main": main, "beside": (0, True)}, f"main {main}")
+
+    def fresh() -> None:
+        lab.kubectl("delete", "pod", "reader", "--ignore-not-found")
+        lab.apply(reader)
+        lab.wait("pod/reader", "condition=Ready")
+
+    def leads_to(number: int) -> bool:
+        name = f"{os.major(number):x}:{os.minor(number):x}"
+        opened = "stat -c %t:%T /dev/gps && : <>/dev/gps"
+        return sh(lab, "reader", opened) == name
+
+    reader = asking("reader")
+    reader["spec"]["containers"].append(manifests.container(name="beside"))
+    plug(LOOP)
+    fresh()
+    # The same node again: what the container has is good.
+    unplug()
+    plug(LOOP)
+    labs.until(lambda: capacity(lab, GPS) == ("1", "1"), "it is back")
+    assert leads_to(LOOP)
+    # Another one, also at once: only the container that has it starts again.
+    path.unlink()
+    plug(FUSE)
+    until((1, True))
+    assert leads_to(FUSE)
+    told = "Devices of container main were plugged in again, will be restarted"
+    events = lab.items("events", "--field-selector", "reason=Killing")
+    assert [each["message"] for each in events if told in each["message"]] == [told]
+
+    fresh()
+    lab.lab("kill")
+    path.unlink()
+    plug(LOOP)
+    lab.lab("start")
+    until((1, True))
+    assert leads_to(LOOP)
+
+    # One that gives up without its device waits for it.
+    fresh()
+    unplug()
+    os.kill(container_pid(lab, lab.get("pod/reader"), "main"), signal.SIGKILL)
+    until((0, False))
+    labs.until(
+        lambda: (
+            f"{GPS}: 1 asked for, 0 of 0 free" in lab.kubectl("get", "pod/reader", "-o", "yaml")
+        ),
+        "why",
+    )
+    plug(FUSE)
+    until((1, True))
+    assert leads_to(FUSE)
+    lab.kubectl("delete", "pod", "reader")
+    unplug()
 
 
 def test_a_shared_device_and_only_what_may_be_done_with_it(lab: labs.Lab, dev: Path) -> None:

@@ -35,7 +35,7 @@ def test_each_match_of_a_pattern_is_a_device(tmp_path: pathlib.Path) -> None:
     (tmp_path / "gps-file").write_text("")
 
     found = one(Selector((f"{tmp_path}/gps-*", second)))
-    assert found == [Unit(first, (first,)), Unit(second, (second,))]
+    assert found == [Unit(first, (first,), ("c1:3",)), Unit(second, (second,), ("c1:5",))]
     assert one(Selector((f"{tmp_path}/other*",))) == []
 
 
@@ -92,8 +92,12 @@ def test_all_nodes_of_a_usb_device(sys: pathlib.Path) -> None:
     found = one(Selector(usb=("0403:6001",)), sys)
 
     assert found == [
-        Unit("usb:0403:6001:A1", ("/dev/random", "/dev/null", "/dev/zero")),
-        Unit("usb:0403:6001:1-1.2", ("/dev/urandom",)),
+        Unit(
+            "usb:0403:6001:A1",
+            ("/dev/random", "/dev/null", "/dev/zero"),
+            ("c1:8", "c1:3", "c1:5"),
+        ),
+        Unit("usb:0403:6001:1-1.2", ("/dev/urandom",), ("c1:9",)),
     ]
     # What is plugged into a hub is not the hub's.
     assert [unit.nodes for unit in one(Selector(usb=("0403:9999",)), sys)] == [("/dev/full",)]

@@ -78,3 +78,14 @@ def test_what_was_given_stands_in_a_label() -> None:
     assert container_labels.devices('{"gps":["/dev/a"]}') == {"gps": ["/dev/a"]}
     assert container_labels.devices("") == {}
     assert container_labels.devices("{") == {}
+
+
+def test_what_comes_back_elsewhere_is_another_thing() -> None:
+    def told(*units: Unit) -> str | None:
+        return devices.identity({"gps": units, "cam": [A]}, {"gps": ["usb"], "cam": ["a"]})
+
+    first = Unit("usb", ("/dev/ttyUSB0",), ("c188:0",))
+    assert told(first, B) == told(C, first)
+    assert told() is None
+    elsewhere = (("/dev/ttyUSB1",), ("c188:0",)), (("/dev/ttyUSB0",), ("c188:1",))
+    assert len({told(first), *(told(Unit("usb", *each)) for each in elsewhere)}) == 3

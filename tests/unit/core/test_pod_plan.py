@@ -409,3 +409,17 @@ def test_deciding_twice_decides_the_same(situation: tuple[Any, PodSeen]) -> None
     pod, here = situation
 
     assert pod_plan.plan(pod, here, 1000.0) == pod_plan.plan(pod, here, 1000.0)
+
+
+@pytest.mark.parametrize(
+    ("policy", "restarted"), [("Always", True), ("OnFailure", False), ("Never", False)]
+)
+def test_a_device_that_was_plugged_in_again(policy: str, restarted: bool) -> None:
+    """Only what starts again however it ends is ended for it, and nothing beside it."""
+    names = ("main", "other")
+    pod = pods.pod(
+        restartPolicy=policy, containers=[{"name": name, "image": "i"} for name in names]
+    )
+    here = pods.seen(*map(pods.container, names), moved=frozenset({MAIN}))
+    told = "Devices of container main were plugged in again, will be restarted"
+    assert planned(pod, here) == ([actions.BeginStop(MAIN, "main", told)] if restarted else [])
