@@ -47,6 +47,7 @@ from edgeorch.controllers import (
     custom_resources,
     device_services,
     endpoint_slices,
+    frame,
     holds,
     load_balancers,
     priority_admission,
@@ -145,10 +146,9 @@ class Device:
         self._world = world.World(objects, self._events, clock, config.node_name)
         self._holds = holds.Holds(self._world, config.hold_file, self._board)
         self._bundles = self._build_bundles()
-        self._agent.flash.measure(self._metrics)
         self._looked = clock.monotonic()
         self._soft_limit = soft_limit.SoftLimit(config.memory.soft_limit, self._droppable())
-        self._soft_limit.measure(self._metrics)
+        self._measure()
         self._agent.on_look = self._look_at_memory
 
     @contextlib.asynccontextmanager
@@ -169,6 +169,13 @@ class Device:
             await door.start()
             stack.push_async_callback(door.close)
             yield
+
+    def _measure(self) -> None:
+        for part in (
+            self._db, self._network, self._proxy, self._dns, self._authority, self._puller,
+            self._agent, self._soft_limit,
+        ):  # fmt: skip
+            part.measure(self._metrics)
 
     # --- parts ----------------------------------------------------------------------------------
 
@@ -337,6 +344,12 @@ class Device:
             streams.PodDialer(self._run_dir / "netns"),
         )
 
+    def _build_wall_clock(self) -> wall_clock.WallClock:
+        steps = clock_steps.ClockSteps()
+        return wall_clock.WallClock(
+            self._clock, self._board, self._agent.tell, steps.wait, self._keep_time
+        )
+
     def _checks(self) -> health.Checks:
         return health.Checks(
             ready={
@@ -370,6 +383,9 @@ class Device:
             c for c in controllers if isinstance(c, load_balancers.LoadBalancers)
         )
         self._balancers.move(self._network.node_addresses.physical)
+        frame.measure(self._metrics, [*controllers, self._bundles])
+        wall = self._build_wall_clock()
+        wall.measure(self._metrics)
         return {
             **{controller.name: controller.run for controller in controllers},
             self._services.name: self._services.run,
@@ -384,13 +400,7 @@ class Device:
             "tokens": functools.partial(self._made_tokens.follow, door.end_of),
             "adoption": functools.partial(self._settle, slices),
             "memory": self._give_memory_back,
-            "clock": wall_clock.WallClock(
-                self._clock,
-                self._board,
-                self._agent.tell,
-                clock_steps.ClockSteps().wait,
-                self._keep_time,
-            ).run,
+            "clock": wall.run,
         }
 
     async def _settle(self, slices: endpoint_slices.EndpointSlices) -> None:

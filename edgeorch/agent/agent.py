@@ -38,7 +38,7 @@ from edgeorch.core import (
     scheduling,
     sysctls,
 )
-from edgeorch.lib import backoff, caches, clean_stop, conditions, tasks
+from edgeorch.lib import backoff, caches, clean_stop, conditions, metrics, tasks
 from edgeorch.model import kinds, views
 from edgeorch.runtime import (
     errors,
@@ -168,6 +168,11 @@ class Agent:
         if self._preloader is not None:
             self.collector.given = self._preloader.given
             self.collector.preloaded = self._shop.images.preloaded
+
+    def measure(self, registry: metrics.Registry) -> None:
+        self._shop.figures.measure(registry, self._workers.values)
+        for part in (self._shop.images, self._node, self._pressure, self.flash):
+            part.measure(registry)
 
     def droppable(self, known: caches.Caches) -> None:
         known.add("image configurations", self._images.forget)

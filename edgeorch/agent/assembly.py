@@ -12,6 +12,7 @@ from edgeorch.agent import (
     containerd_doctor,
     creation,
     executor,
+    figures,
     flash,
     image_gc,
     image_index,
@@ -161,6 +162,7 @@ def workshop(
         voice=voice.Voice(given.voice()),
         clock=given.clock,
         settings=settings,
+        figures=figures.Figures(),
         give_way=given.give_way,
     )
 

@@ -10,7 +10,7 @@ import logging
 import zlib
 from typing import TYPE_CHECKING
 
-from edgeorch.agent import checks
+from edgeorch.agent import checks, figures
 from edgeorch.core import probe_state
 from edgeorch.core.observed import Failure, Hook, Kind, ProbeKind
 
@@ -42,6 +42,7 @@ class Attendant:
         clock: clocks.Clock,
         memory: Memory,
         ip: Callable[[], str],
+        counted: figures.Figures,
     ) -> None:
         """`ip` is where the pod is reached."""
         self._checks = made
@@ -50,6 +51,7 @@ class Attendant:
         self._clock = clock
         self._memory = memory
         self._ip = ip
+        self._figures = counted
         self._began = clock.monotonic()
 
     # --- hooks ----------------------------------------------------------------------------------
@@ -128,6 +130,7 @@ class Attendant:
         while True:
             tick = loop.time()
             well = await self._ask(action, probe, spec, say)
+            self._count(action, well, loop.time() - tick)
             if well is not None:
                 run = probe_state.advance(run, well)
                 said = probe_state.verdict(run, probe)
@@ -136,6 +139,11 @@ class Attendant:
                 if said is not None and probe_state.ends_probing(action.kind, said):
                     return
             await asyncio.sleep(max(0.0, tick + probe.period_seconds - loop.time()))
+
+    def _count(self, action: actions.Probe, well: bool | None, seconds: float) -> None:
+        key = (action.name, action.kind, figures.RESULTS[well])
+        self._memory.probed[key] = self._memory.probed.get(key, 0) + 1
+        self._figures.probes.observe(seconds, action.kind.value.capitalize())
 
     def _delay(self, container: Container, kind: ProbeKind, probe: views.Probe) -> float:
         """Seconds to the first probe.

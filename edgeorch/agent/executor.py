@@ -30,7 +30,16 @@ from edgeorch.runtime import errors
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from edgeorch.agent import checks, creation, devices, images, ports, sandboxes, volumes
+    from edgeorch.agent import (
+        checks,
+        creation,
+        devices,
+        figures,
+        images,
+        ports,
+        sandboxes,
+        volumes,
+    )
     from edgeorch.agent.memory import Memory
     from edgeorch.agent.observer import Observer
     from edgeorch.agent.settings import Settings
@@ -69,6 +78,7 @@ class Workshop(Struct, frozen=True):
     voice: Voice
     clock: clocks.Clock
     settings: Settings
+    figures: figures.Figures
     give_way: Callable[[], None] = lambda: None
     """Called when the disk had no room for a container that is to run."""
 
@@ -81,7 +91,7 @@ class Executor:
         self._shop = shop
         self._memory = memory
         self._attendant = attending.Attendant(
-            shop.checks, shop.observer, shop.voice, shop.clock, memory, self._ip
+            shop.checks, shop.observer, shop.voice, shop.clock, memory, self._ip, shop.figures
         )
         self._changed = asyncio.Event()
 

@@ -87,34 +87,31 @@ class FlashBudget:
             self._board.hold(CONDITION, False, "WritesWithinBudget", text)
 
     def measure(self, registry: metrics.Registry) -> None:
-        def one(value: Callable[[], float]) -> Callable[[], dict[tuple[str, ...], float]]:
-            return lambda: {(): value()}
-
         def day() -> float:
             self.look()
             return self._ledger.total()
 
-        registry.collected(
+        registry.one(
             "edgeorch_flash_written_bytes_total",
             "Bytes that the process has sent to media since its start.",
-            one(self._count),
+            self._count,
             kind="counter",
         )
-        registry.collected(
+        registry.one(
             "edgeorch_flash_logged_bytes_total",
             "Bytes of containers' logs among them, before the kernel made pages of them.",
-            one(self._logged),
+            self._logged,
             kind="counter",
         )
-        registry.collected(
+        registry.one(
             "edgeorch_flash_written_day_bytes",
             "Bytes that were sent to media in the last 24 hours, since boot at most.",
-            one(day),
+            day,
         )
-        registry.collected(
+        registry.one(
             "edgeorch_flash_budget_bytes",
             "Bytes that may be sent to media in 24 hours (flash.daily_budget); 0: any number.",
-            one(lambda: self._budget),
+            lambda: self._budget,
         )
 
     def _remembered(self) -> flash_budget.Ledger:

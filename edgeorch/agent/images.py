@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 
 from edgeorch.agent import ports
-from edgeorch.lib import backoff
+from edgeorch.lib import backoff, metrics
 from edgeorch.runtime import errors
 from edgeorch.wire import image_ref
 
@@ -90,6 +90,19 @@ class ImageKeeper:
         self.used: Callable[[str], None] = lambda ref: None
         self.full: Callable[[], None] = lambda: None
         """Called when the medium had no room for an image."""
+        self._results = metrics.Counter(
+            "edgeorch_image_pulls_total",
+            "Pulls of images by result; made_do: the registry was away, and the image here.",
+            ("result",),
+        )
+        self._took = metrics.Histogram(
+            "kubelet_image_pull_duration_seconds",
+            "Seconds that pulls took which went well.",
+            metrics.SLOW,
+        )
+
+    def measure(self, registry: metrics.Registry) -> None:
+        registry.add(self._results, self._took)
 
     async def ensure(
         self,
@@ -192,6 +205,7 @@ class ImageKeeper:
                             raise self._failed(uid, ref, image, error, say) from error
                         told = f'Registry of image "{image}" cannot be reached, using the one on'
                         say("Warning", "RegistryUnavailable", f"{told} machine: {error}")
+                        self._results.add("made_do")
                         self._trouble.pop((uid, ref), None)
                         return ready
         self._trouble.pop((uid, ref), None)
@@ -214,7 +228,7 @@ class ImageKeeper:
                 "with `edgeorch image import`",
                 unreachable=True,
             )
-        domain = image_ref.parse(ref).domain
+        domain, began = image_ref.parse(ref).domain, self._clock.monotonic()
         silent = self._silent.get(domain, 0.0) > self._clock.monotonic()
         if silent and await self._present(ref) is not None:
             raise ports.PullError(f"{domain} did not answer just now", unreachable=True)
@@ -231,6 +245,8 @@ class ImageKeeper:
         ready = await self._present(ref)
         if ready is None:
             raise ports.PullError(f'image "{ref}" was removed as soon as it was pulled')
+        self._results.add("success")
+        self._took.observe(self._clock.monotonic() - began)
         return ready
 
     async def _make_do(self, ref: str, error: ports.PullError) -> Ready | None:
@@ -239,6 +255,7 @@ class ImageKeeper:
     def _failed(
         self, uid: str, ref: str, image: str, error: ports.PullError, say: Say
     ) -> ImageError:
+        self._results.add("error")
         before = self._trouble.get((uid, ref))
         failures = before.failures + 1 if before else 1
         now = self._clock.monotonic()

@@ -29,6 +29,8 @@ class Memory(Struct):
     """What a container waits for that takes long, in words."""
     volumes: str | None = None
     probes: dict[tuple[str, ProbeKind], bool] = field(default_factory=dict)
+    probed: dict[tuple[str, ProbeKind, str], int] = field(default_factory=dict)
+    """How many probes of a container, of which kind, had which result."""
     hooks: dict[str, Hook] = field(default_factory=dict)
     stops: dict[str, Stop] = field(default_factory=dict)
     failures: dict[str, Failure] = field(default_factory=dict)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from edgeorch.agent import machine, ports
     from edgeorch.agent.observer import Observer
     from edgeorch.agent.settings import Settings
+    from edgeorch.lib import metrics
     from edgeorch.model.kinds import Object
     from edgeorch.store.objects import Objects
 
@@ -67,6 +68,8 @@ class NodeKeeper:
         self._pressures = pressures
         self._wake = asyncio.Event()
         self._runtime_version = ""
+        self._held = (0, 0)
+        """Images, and their bytes, when containerd was asked last."""
         network.on_addresses(lambda _: self.look())
         network.on_health(self.look)
         self._board.listen(lambda _, __: self.look())
@@ -74,6 +77,10 @@ class NodeKeeper:
     def look(self) -> None:
         """Something may have changed."""
         self._wake.set()
+
+    def measure(self, registry: metrics.Registry) -> None:
+        registry.one("edgeorch_images", "Images on the device.", lambda: self._held[0])
+        registry.one("edgeorch_images_bytes", "Their size in bytes.", lambda: self._held[1])
 
     async def run(self) -> None:
         await self._register()
@@ -234,6 +241,7 @@ class NodeKeeper:
         for image in found:
             names.setdefault(image.digest, set()).update(_image_names(image.name, image.digest))
             sizes[image.digest] = image.size
+        self._held = (len(sizes), sum(sizes.values()))
         listed: list[Object] = [
             # By digest first, as the kubelet has them.
             {

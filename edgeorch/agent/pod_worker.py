@@ -25,7 +25,7 @@ from edgeorch.core.observed import State
 if TYPE_CHECKING:
     from edgeorch.agent.status import StatusWriter
     from edgeorch.core.actions import Action
-    from edgeorch.core.observed import PodSeen
+    from edgeorch.core.observed import PodSeen, ProbeKind
     from edgeorch.model import views
 
 log = logging.getLogger(__name__)
@@ -48,6 +48,8 @@ class PodWorker:
         """Set once nothing of the pod, which is over, takes room any more."""
         self._jobs: dict[Action, asyncio.Task[None]] = {}
         self._memory = self._remember(pod)
+        self._start_counts = not pod.status.start_time
+        """Nobody has seen the pod before, and it has yet to run."""
         self._executor = Executor(shop, pod, self._memory)
         self._timer: asyncio.TimerHandle | None = None
         self.references = shop.volumes.references(pod)
@@ -72,6 +74,11 @@ class PodWorker:
     @property
     def pod(self) -> views.Pod:
         return self._executor.pod
+
+    @property
+    def probed(self) -> dict[tuple[str, ProbeKind, str], int]:
+        """How many probes, by container, kind and result."""
+        return self._memory.probed
 
     @property
     def is_new(self) -> bool:
@@ -143,7 +150,8 @@ class PodWorker:
             async with asyncio.TaskGroup() as group:
                 while not self._memory.finished:
                     self._wake.clear()
-                    await self._turn(group)
+                    with self._shop.figures.turns.timed():
+                        await self._turn(group)
                     await self._wake.wait()
                 for task in self._jobs.values():
                     task.cancel()
@@ -167,10 +175,16 @@ class PodWorker:
         later = [at for at in moments if at is not None and at > now]
         self._set_timer(min(later, default=None), now)
         if not self._memory.gone:
-            await self._status.write(pod, seen)
+            self._note_start(await self._status.write(pod, seen))
         self.told.set()
         if self._is_cleared():
             self.cleared.set()
+
+    def _note_start(self, phase: str) -> None:
+        if self._start_counts and phase == "Running":
+            self._start_counts = False
+            waited = self._shop.clock.monotonic() - self._memory.accepted_at
+            self._shop.figures.pod_start.observe(waited)
 
     def _look(self) -> PodSeen:
         memory, shop = self._memory, self._shop
@@ -240,7 +254,8 @@ class PodWorker:
     async def _job(self, action: Action) -> None:
         """Never raises but for cancellation: a failure becomes part of what is seen."""
         try:
-            await self._executor.perform(action, self._wake)
+            with self._shop.figures.performing(action):
+                await self._executor.perform(action, self._wake)
         except Exception as error:
             self._failed(action, error)
         else:

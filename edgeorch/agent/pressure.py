@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from edgeorch.agent.pod_worker import PodWorker
     from edgeorch.agent.settings import Settings
     from edgeorch.lib import clock as clocks
-    from edgeorch.lib import disk
+    from edgeorch.lib import disk, metrics
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +79,7 @@ class Pressure:
         self._tell = tell
         self._state = pressure.State()
         self._image_root = ""
+        self._levels: pressure.Levels = {}
         self._stuck = False
         self.may_evict = asyncio.Event()
         """Set once every pod that is there has its worker."""
@@ -88,6 +89,20 @@ class Pressure:
     def conditions(self) -> tuple[str, ...]:
         """Those that hold."""
         return self._state.conditions
+
+    def measure(self, registry: metrics.Registry) -> None:
+        registry.collected(
+            "edgeorch_eviction_signal_available",
+            "What is left of what the node can run short of: bytes, inodes or processes.",
+            lambda: {(signal.value,): level.available for signal, level in self._levels.items()},
+            ("eviction_signal",),
+        )
+        registry.collected(
+            "edgeorch_eviction_signal_capacity",
+            "How much there is of it in all.",
+            lambda: {(signal.value,): level.capacity for signal, level in self._levels.items()},
+            ("eviction_signal",),
+        )
 
     async def run(self) -> None:
         while True:
@@ -110,6 +125,7 @@ class Pressure:
             except errors.ContainerdError as error:
                 log.debug("Cannot tell where layers lie: %s", error)
         levels = await asyncio.to_thread(gauges.levels, self._settings.data_dir, self._image_root)
+        self._levels = levels
         before = self._state
         now = self._clock.monotonic()
         self._state = pressure.judge(self._policy, before, levels, now)

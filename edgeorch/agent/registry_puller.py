@@ -23,6 +23,7 @@ from edgeorch.wire import image_ref, oci
 
 if TYPE_CHECKING:
     from edgeorch.config import Config, RegistryConfig
+    from edgeorch.lib import metrics
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,9 @@ class RegistryPuller:
         self._puller = pull.Puller(sinks, oci.host_platform(platform.machine()), limits)
         self._registries = registries or {}
         self._docker_config = docker_config
+
+    def measure(self, registry: metrics.Registry) -> None:
+        self._puller.measure(registry)
 
     async def pull(
         self, ref: str, auths: list[bytes], progress: Callable[[int, int], None]

@@ -59,14 +59,14 @@ class SoftLimit:
         )
 
     def measure(self, registry: metrics.Registry) -> None:
-        registry.collected(
+        registry.one(
             "edgeorch_memory_soft_limit_bytes",
             "Proportional memory above which caches are dropped; 0: any amount.",
-            lambda: {(): self._limit},
+            lambda: self._limit,
         )
-        registry.collected(
+        registry.one(
             "edgeorch_memory_cache_drops_total",
             "How often caches were dropped for it.",
-            lambda: {(): self.drops},
+            lambda: self.drops,
             kind="counter",
         )

@@ -37,7 +37,8 @@ class StatusWriter:
         self._clock = clock
         self._crash_loop = crash_loop
 
-    async def write(self, pod: views.Pod, seen: PodSeen, *, durable: bool = False) -> None:
+    async def write(self, pod: views.Pod, seen: PodSeen, *, durable: bool = False) -> str:
+        """The phase that the pod has by that."""
         around = pod_status.Surroundings(
             # Made while the clock was ahead, a pod was not anything before it was.
             now=max(clocks.rfc3339(self._clock.now()), pod.metadata.creation_timestamp or ""),
@@ -67,9 +68,10 @@ class StatusWriter:
                 durable=durable,
             )
         except _Replaced:
-            return
+            return phase
         except errors.StatusError as error:
             # Gone, or changed meanwhile: the watch says so and the worker decides anew. What the
             # store refuses must not keep the pod from being worked on.
             if error.code not in (404, 409):
                 log.error("Cannot write the status of %s/%s: %s", meta.namespace, meta.name, error)
+        return phase

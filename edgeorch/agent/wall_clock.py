@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
 from edgeorch.lib import clock as clocks
+from edgeorch.lib import metrics
 
 if TYPE_CHECKING:
     from edgeorch.lib import conditions
@@ -52,6 +53,22 @@ class WallClock:
         self._set = set_
         self._keep = keep
         self._seen = clock.wall(), clock.monotonic()
+        self._steps = metrics.Counter(
+            "edgeorch_clock_steps_total", "How often the wall clock was set by a second or more."
+        )
+
+    def measure(self, registry: metrics.Registry) -> None:
+        registry.add(self._steps)
+        registry.one(
+            "edgeorch_clock_synchronized",
+            "1 while the clock follows a time server.",
+            clocks.is_synchronized,
+        )
+        registry.one(
+            "edgeorch_clock_behind_seconds",
+            "Seconds by which the clock is behind the last time that is known.",
+            lambda: self._clock.behind().total_seconds(),
+        )
 
     async def run(self) -> None:
         """For ever."""
@@ -74,6 +91,7 @@ class WallClock:
         if clocks.is_synchronized() or (stepped and told and wall >= clocks.RELEASED):
             self._clock.follow()
         if told:
+            self._steps.add()
             text = _moved(step, before + datetime.timedelta(seconds=now - at), wall)
             log.warning("%s", text)
             self._tell("Warning", "ClockStepped", text)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from edgeorch.lib import clock as clocks
+    from edgeorch.lib import metrics
 
 log = logging.getLogger(__name__)
 
@@ -160,13 +161,27 @@ class Authority:
 
         By the wall clock as it is: who warns of it should know whether that can be believed.
         """
+        ends = self._all_ends().values()
+        return (min(ends) - self._clock.now()) / datetime.timedelta(days=1) if ends else None
+
+    def measure(self, registry: metrics.Registry) -> None:
+        registry.collected(
+            "edgeorch_certificate_expiry_timestamp_seconds",
+            "When the serving certificate and the CA end, in seconds since the epoch.",
+            lambda: {(name,): end.timestamp() for name, end in self._all_ends().items()},
+            ("certificate",),
+        )
+
+    def _all_ends(self) -> dict[str, datetime.datetime]:
+        """By certificate; empty before `ensure` has run."""
         if self._ends is None:
-            return None
-        ends = [self._ends]
+            return {}
+        found = {"serving": self._ends}
         for certificate in self.context.get_ca_certs():
             seconds = ssl.cert_time_to_seconds(str(certificate["notAfter"]))
-            ends.append(datetime.datetime.fromtimestamp(seconds, datetime.UTC))
-        return (min(ends) - self._clock.now()) / datetime.timedelta(days=1)
+            end = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+            found["ca"] = min(end, found.get("ca", end))
+        return found
 
     def load(self) -> bool:
         """Take the certificates as they are, right or not; whether they can be used at all."""

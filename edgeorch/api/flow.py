@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from msgspec import Struct
 
 from edgeorch.api import statuses
 from edgeorch.core import roles
+from edgeorch.lib import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,20 +41,22 @@ class Flow:
         self._limits = limits
         self._by_login: Counter[str] = Counter()
         self.in_flight = 0
+        self.refused = metrics.Counter(
+            "edgeorch_api_requests_refused_total",
+            "Requests that were asked to come back later, by what there was too much of: requests "
+            "of all clients, of this one, or watches and streams.",
+            ("limit",),
+        )
 
     @contextlib.contextmanager
     def hold(self, call: Call) -> Iterator[None]:
         """Raises StatusError (429)."""
         limits, login = self._limits, call.login.name
-        if is_exempt(call):
-            full = self.in_flight >= limits.requests
-        else:
-            full = (
-                self.in_flight >= limits.requests - limits.reserved
-                or self._by_login[login] >= limits.per_client
-            )
-        if full:
-            raise statuses.too_many_requests(_TOO_MANY)
+        most = limits.requests - (0 if is_exempt(call) else limits.reserved)
+        if self.in_flight >= most:
+            self._refuse("requests")
+        if not is_exempt(call) and self._by_login[login] >= limits.per_client:
+            self._refuse("client")
         self.in_flight += 1
         self._by_login[login] += 1
         try:
@@ -63,6 +66,10 @@ class Flow:
             self._by_login[login] -= 1
             if not self._by_login[login]:
                 del self._by_login[login]
+
+    def _refuse(self, limit: str) -> NoReturn:
+        self.refused.add(limit)
+        raise statuses.too_many_requests(_TOO_MANY)
 
 
 def is_exempt(call: Call) -> bool:

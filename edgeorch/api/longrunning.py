@@ -53,14 +53,19 @@ class Deadline:
 
 class LongRunning:
     """`per_client` is the share of one login; administrators are only bound by `limit`. `began`
-    hears of each."""
+    hears of each, `refused` is called where one is not let in."""
 
     def __init__(
-        self, limit: int, per_client: int, began: Callable[[Call], None] = lambda _: None
+        self,
+        limit: int,
+        per_client: int,
+        began: Callable[[Call], None] = lambda _: None,
+        refused: Callable[[], None] = lambda: None,
     ) -> None:
         self._limit = limit
         self._per_client = per_client
         self._began = began
+        self._refused = refused
         self._running: dict[Deadline, tuple[str, str]] = {}
         self._logins: dict[Deadline, str] = {}
         self._closed = False
@@ -81,6 +86,7 @@ class LongRunning:
         own = sum(login == call.login.name for login in self._logins.values())
         share_taken = own >= self._per_client and not flow.is_exempt(call)
         if len(self._running) >= self._limit or share_taken:
+            self._refused()
             raise statuses.too_many_requests("too many watches and followed logs at once")
         deadline = Deadline(0.0 if self._closed else seconds)
         resource = call.target.kind.resource if call.target else ""

@@ -79,13 +79,14 @@ async def parts(
     code: int = 200,
     media: str = negotiation.JSON,
     extra: Mapping[str, str] = _NOTHING,
+    zip_from: int = GZIP_FROM,
 ) -> web.StreamResponse:
-    """A body that is the concatenation of `body`."""
+    """A body that is the concatenation of `body`; `zip_from`: bytes above which it is zipped."""
     size = sum(map(len, body))
-    zipped = size > GZIP_FROM and _takes_gzip(call.header("Accept-Encoding"))
+    zipped = size > zip_from and _takes_gzip(call.header("Accept-Encoding"))
     found = headers(call, media)
     found.update(extra)
-    if size > GZIP_FROM:
+    if size > zip_from:
         found.add("Vary", "Accept-Encoding")
     if not zipped and size <= _STREAM_FROM:
         return web.Response(status=code, body=b"".join(body), headers=found)

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 OPEN = (*health.ENDPOINTS, "version")
 """First parts of the paths that need no credentials."""
 _SAFE = ("GET", "HEAD")
+_GZIP_METRICS = 4096
+"""Bytes: figures are fetched every minute, perhaps over a radio link, and shrink to a tenth."""
 
 
 class Routes:
@@ -102,7 +104,8 @@ class Routes:
             case ["version"]:
                 return await responses.obj(call, discovery.version(self._version))
             case ["metrics"]:
-                return responses.text(call, self._metrics.render(), media=metrics.CONTENT_TYPE)
+                body, media = self._metrics.render().encode(), metrics.CONTENT_TYPE
+                return await responses.parts(call, [body], media=media, zip_from=_GZIP_METRICS)
             case []:
                 return await responses.obj(call, discovery.roots(self._objects.registry))
             case ["api" | "apis", *_]:

@@ -17,6 +17,7 @@ import contextlib
 import logging
 import os
 import socket
+import time
 import uuid
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,9 @@ _MAX_LINE = 32 * 1024
 _ALLOTTED = 60.0
 """Seconds that a read may take, until its client has the answer."""
 _READS = ("get", "list", "watch", "head")
+_CHANGES = ("create", "update", "patch", "delete", "deletecollection")
+_VERBS = frozenset(("", *_READS, *_CHANGES, "post", "put", "options"))
+"""Those that are told apart in figures: anybody may send any word as a method."""
 _LONG = ("log", paths.PROXY, *paths.STREAMS)
 _AUDIT_ID_LENGTH = 64
 
@@ -106,7 +110,10 @@ class Server:
         self._writing: set[asyncio.Task[web.StreamResponse]] = set()
         self._runners: list[web.ServerRunner] = []
         self._running = longrunning.LongRunning(
-            limits.long_running, limits.long_per_client, self._stream_began
+            limits.long_running,
+            limits.long_per_client,
+            self._stream_began,
+            lambda: self._flow.refused.add("long-running"),
         )
         self.metrics = metrics or metric.Registry()
         self._count(self.metrics, objects)
@@ -135,20 +142,26 @@ class Server:
             "Requests by verb, resource, subresource and HTTP code.",
             ("verb", "resource", "subresource", "code"),
         )
-        registry.collected(
+        self._took = metric.Histogram(
+            "apiserver_request_duration_seconds",
+            "Seconds that requests took, without watches, followed logs and streams.",
+            metric.QUICK,
+            ("verb", "resource"),
+        )
+        registry.add(self._took, self._flow.refused)
+        registry.one(
             "apiserver_current_inflight_requests",
             "Requests being served, without watches and followed logs.",
-            lambda: {(): float(self._flow.in_flight)},
+            lambda: self._flow.in_flight,
         )
-        registry.collected(
-            "edgeorch_api_connections",
-            "Connections from the network.",
-            lambda: {(): float(len(self._crowd))},
+        registry.one(
+            "edgeorch_api_connections", "Connections from the network.", lambda: len(self._crowd)
         )
-        registry.collected(
-            "edgeorch_api_connections_turned_away",
+        registry.one(
+            "edgeorch_api_connections_turned_away_total",
             "Connections closed at once, as there were too many.",
-            lambda: {(): float(self._crowd.turned_away)},
+            lambda: self._crowd.turned_away,
+            kind="counter",
         )
         registry.collected(
             "apiserver_longrunning_requests",
@@ -236,7 +249,7 @@ class Server:
     # --- every request --------------------------------------------------------------------------
 
     async def _serve(self, request: web.BaseRequest, user: auth.User | None) -> web.StreamResponse:
-        call = _call(request)
+        call, began = _call(request), time.monotonic()
         try:
             response = await self._answer(call, user)
         except errors.StatusError as error:
@@ -247,14 +260,16 @@ class Server:
             response = await responses.failure(call, _unforeseen(call, error))
         if not call.told:
             self._audit.tell(call, response.status)
-        target = call.target
-        self._requests.add(
-            call.verb,
-            target.kind.resource if target else "",
-            target.subresource if target else "",
-            str(response.status),
-        )
+        self._counted(call, response.status, time.monotonic() - began)
         return response
+
+    def _counted(self, call: Call, code: int, seconds: float) -> None:
+        target = call.target
+        verb = call.verb if call.verb in _VERBS else "other"
+        resource = target.kind.resource if target else ""
+        self._requests.add(verb, resource, target.subresource if target else "", str(code))
+        if not _goes_on(call):
+            self._took.observe(seconds, verb, resource)
 
     async def _answer(self, call: Call, user: auth.User | None) -> web.StreamResponse:
         call.parts = paths.segments(call.request.rel_url.raw_path)
@@ -265,7 +280,7 @@ class Server:
         self._routes.resolve(call)
         self._authorizer.admit(call)
         target = call.target
-        if call.verb == "watch" or (target and target.subresource in _LONG):
+        if _goes_on(call):
             return await self._routes.dispatch(call, local=False)
         with self._flow.hold(call):
             if target is None or call.verb in _READS:
@@ -326,6 +341,12 @@ class Server:
         if call.parts and call.parts[0] in routes.OPEN:
             return auth.ANONYMOUS
         raise errors.unauthorized()
+
+
+def _goes_on(call: Call) -> bool:
+    """Whether the answer takes as long as it likes."""
+    target = call.target
+    return call.verb == "watch" or (target is not None and target.subresource in _LONG)
 
 
 def _call(request: web.BaseRequest) -> Call:

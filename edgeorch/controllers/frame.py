@@ -11,11 +11,12 @@ from __future__ import annotations
 import abc
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from typing import Any, ClassVar, Generic, TypeVar
 
 from edgeorch.controllers import index
-from edgeorch.lib import workqueue
+from edgeorch.lib import metrics, workqueue
 from edgeorch.model.errors import StatusError
 from edgeorch.model.kinds import Object
 
@@ -28,6 +29,9 @@ T = TypeVar("T")
 Change = Callable[[Object], Object]
 """What `Objects.update` applies."""
 
+_SUCCESS, _ERROR, _AGAIN = "success", "error", "requeue_after"
+"""What a reconciliation came to, in the words of controller-runtime."""
+
 
 class Controller(abc.ABC, Generic[K]):
     name: ClassVar[str]
@@ -36,6 +40,8 @@ class Controller(abc.ABC, Generic[K]):
 
     def __init__(self) -> None:
         self._queue: workqueue.WorkQueue[K] = workqueue.WorkQueue()
+        self._results = dict.fromkeys((_SUCCESS, _ERROR, _AGAIN), 0)
+        self._took = metrics.Distribution()
 
     def wake_on(
         self, source: index.Index[F], keys: Callable[[index.Change[F]], Iterable[K]]
@@ -64,12 +70,14 @@ class Controller(abc.ABC, Generic[K]):
     async def _work(self) -> None:
         while True:
             key = await self._queue.take()
+            began = time.monotonic()
             try:
-                await self._try(key)
+                self._results[await self._try(key)] += 1
             finally:
                 self._queue.done(key)
+                self._took.observe(time.monotonic() - began)
 
-    async def _try(self, key: K) -> None:
+    async def _try(self, key: K) -> str:
         try:
             again = await self.reconcile(key)
         except StatusError as error:
@@ -80,8 +88,66 @@ class Controller(abc.ABC, Generic[K]):
             log.exception("%s: %s failed; again in %.2f s", self.name, key, delay)
         else:
             self._queue.succeeded(key)
-            if again is not None:
-                self._queue.add_after(key, again)
+            if again is None:
+                return _SUCCESS
+            self._queue.add_after(key, again)
+            return _AGAIN
+        return _ERROR
+
+    # --- figures --------------------------------------------------------------------------------
+
+    @property
+    def results(self) -> dict[str, int]:
+        """How many reconciliations came to what."""
+        return self._results
+
+    @property
+    def took(self) -> metrics.Distribution:
+        """Seconds that they took."""
+        return self._took
+
+    @property
+    def queue(self) -> workqueue.WorkQueue[K]:
+        return self._queue
+
+
+def measure(registry: metrics.Registry, running: Iterable[object]) -> None:
+    """Of those that are on this frame, by the names that controller-runtime and client-go use."""
+    framed = [each for each in running if isinstance(each, Controller)]
+    registry.collected(
+        "controller_runtime_reconcile_total",
+        "Reconciliations of keys by controller and result.",
+        lambda: {(c.name, result): n for c in framed for result, n in c.results.items()},
+        ("controller", "result"),
+        kind="counter",
+    )
+    registry.collected(
+        "workqueue_work_duration_seconds",
+        "Seconds that reconciling a key took, by controller.",
+        lambda: {(c.name,): c.took for c in framed},
+        ("name",),
+        kind="histogram",
+    )
+    registry.collected(
+        "workqueue_depth",
+        "Keys that wait to be reconciled, by controller.",
+        lambda: {(c.name,): len(c.queue) for c in framed},
+        ("name",),
+    )
+    registry.collected(
+        "workqueue_adds_total",
+        "How often a key came to wait, by controller.",
+        lambda: {(c.name,): c.queue.adds for c in framed},
+        ("name",),
+        kind="counter",
+    )
+    registry.collected(
+        "workqueue_retries_total",
+        "How often a key that had failed was put off, by controller.",
+        lambda: {(c.name,): c.queue.retries for c in framed},
+        ("name",),
+        kind="counter",
+    )
 
 
 def itself(change: index.Change[Any]) -> Iterable[index.Key]:

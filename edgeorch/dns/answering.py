@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from edgeorch.core import dns_zone
 from edgeorch.dns import cache, forward
+from edgeorch.lib import metrics
 from edgeorch.wire import dns, dns_encoding
 
 if TYPE_CHECKING:
@@ -56,6 +57,15 @@ class Answering:
         self._pods = ipaddress.ip_network(settings.pod_cidr)
         self._own = own_addresses
         self._own_here = (settings.address, settings.service_address)
+        self._replies = metrics.Counter(
+            "edgeorch_dns_replies_total",
+            "Replies to DNS queries: out of the zone or the cache, forwarded ones, and those that "
+            "say no.",
+            ("outcome",),
+        )
+
+    def measure(self, registry: metrics.Registry) -> None:
+        registry.add(self._replies)
 
     def now(self, data: bytes, client: str, *, udp: bool) -> bytes | Pending:
         """The reply, or what is to be given to `later`."""
@@ -66,25 +76,28 @@ class Answering:
         if flags & dns.QR:
             return DROPPED
         if opcode:
+            self._replies.add("refused")
             return dns_encoding.error_reply(data, dns.NOTIMP)
         try:
             query = dns.decode_query(data)
         except dns.Malformed:
+            self._replies.add("malformed")
             return dns_encoding.error_reply(data, dns.FORMERR)
         return self._answer(query, client, query.udp_limit(MOST_UDP) if udp else dns.MAX_MESSAGE)
 
     def _answer(self, query: dns.Query, client: str, limit: int) -> bytes | Pending:
         question = query.question
         if query.edns is not None and query.edns.version:
-            return _failure(query, dns.BADVERS, limit)
+            return self._refusal(query, dns.BADVERS, limit)
         if question.klass != dns.IN or question.type in _TRANSFERS:
-            return _failure(query, dns.REFUSED, limit)
+            return self._refusal(query, dns.REFUSED, limit)
         # The id is random: a counter would go in step with clients that ask for A and AAAA.
         found = self._zone.lookup(question, query.id)
         if found is not None and found.chase is None:
+            self._replies.add("zone")
             return dns_encoding.encode_reply(query, found.body, limit)
         if not self._may_ask(client):
-            return _failure(query, dns.REFUSED, limit)
+            return self._refusal(query, dns.REFUSED, limit)
         if found is None or found.chase is None:
             return self._from_outside(Pending(query, limit, question))
         wanted = dns.Question(found.chase, question.type)
@@ -99,15 +112,20 @@ class Answering:
     def _from_outside(self, pending: Pending) -> bytes | Pending:
         entry = self._forwarder.known(pending.question)
         if entry is not None:
+            self._replies.add("cache")
             return self._finish(pending, entry)
         return pending if self._forwarder.can_ask() else self.failure(pending)
 
     async def later(self, pending: Pending, group: asyncio.TaskGroup) -> bytes:
         entry = await self._forwarder.resolve(pending.question, group)
-        return self.failure(pending) if entry is None else self._finish(pending, entry)
+        if entry is None:
+            return self.failure(pending)
+        self._replies.add("forwarded")
+        return self._finish(pending, entry)
 
     def failure(self, pending: Pending) -> bytes:
         """SERVFAIL: the C library then tries what is left of its search list, or says EAI_AGAIN."""
+        self._replies.add("failed")
         body = dns.Body(dns.SERVFAIL, pending.prefix)
         return dns_encoding.encode_reply(pending.query, body, pending.limit)
 
@@ -119,6 +137,6 @@ class Answering:
         joined = dns.Body(body.rcode, pending.prefix + body.answers, body.authority)
         return dns_encoding.encode_reply(pending.query, joined, pending.limit)
 
-
-def _failure(query: dns.Query, rcode: int, limit: int) -> bytes:
-    return dns_encoding.encode_reply(query, dns.Body(rcode), limit)
+    def _refusal(self, query: dns.Query, rcode: int, limit: int) -> bytes:
+        self._replies.add("refused")
+        return dns_encoding.encode_reply(query, dns.Body(rcode), limit)

@@ -17,7 +17,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from edgeorch.dns import answering
-from edgeorch.lib import backoff
+from edgeorch.lib import backoff, metrics
 
 if TYPE_CHECKING:
     from edgeorch.dns.settings import Settings
@@ -73,8 +73,20 @@ class Server:
         self._broken: asyncio.Future[None] | None = None
         self.pending = Counted(settings.most_pending, settings.most_pending_of_one)
         self.connections = Counted(settings.most_connections, settings.most_connections_of_one)
-        self.counts: collections.Counter[str] = collections.Counter()
-        """udp, tcp: queries; limited: turned away; unsent: replies that could not be sent."""
+        self.queries = metrics.Counter(
+            "edgeorch_dns_queries_total", "DNS queries by protocol.", ("protocol",)
+        )
+        self.limited = metrics.Counter(
+            "edgeorch_dns_turned_away_total",
+            "DNS queries and connections that were too many at once.",
+        )
+        self._unsent = metrics.Counter(
+            "edgeorch_dns_unsent_total", "Replies to DNS queries that could not be sent."
+        )
+
+    def measure(self, registry: metrics.Registry) -> None:
+        registry.add(self.queries, self.limited, self._unsent)
+        self._answers.measure(registry)
 
     def health(self) -> str | None:
         """Why names may not be found, or None."""
@@ -132,7 +144,7 @@ class Server:
             except OSError as error:
                 self._break(error)
                 return
-            self.counts["udp"] += 1
+            self.queries.add("udp")
             try:
                 self._datagram(udp, group, data, client)
             except Exception:
@@ -153,7 +165,7 @@ class Server:
         elif self.pending.admit(client[0]):
             group.create_task(self._reply_later(udp, group, reply, client), name="dns client")
         else:
-            self.counts["limited"] += 1
+            self.limited.add()
             self._send(udp, self._answers.failure(reply), client)
 
     async def _reply_later(
@@ -177,7 +189,7 @@ class Server:
             udp.sendto(reply, client)
         except OSError as error:
             # The client asks again; it may also be gone, with its route.
-            self.counts["unsent"] += 1
+            self._unsent.add()
             log.debug("cannot reply to %s: %s", client[0], error)
 
     # --- TCP ------------------------------------------------------------------------------------
@@ -191,7 +203,7 @@ class Server:
         peer = writer.get_extra_info("peername")
         client = peer[0] if peer else ""
         if not client or not self.connections.admit(client):
-            self.counts["limited"] += 1
+            self.limited.add()
             writer.transport.abort()
             return
         try:
@@ -228,7 +240,7 @@ class Server:
         async with asyncio.timeout(self._settings.idle):
             (length,) = struct.unpack("!H", await reader.readexactly(2))
             data = await reader.readexactly(length)
-        self.counts["tcp"] += 1
+        self.queries.add("tcp")
         reply = self._answers.now(data, client, udp=False)
         if isinstance(reply, answering.Pending):
             reply = await self._answers.later(reply, group)

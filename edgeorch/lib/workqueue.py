@@ -32,6 +32,12 @@ class WorkQueue(Generic[K]):
         self._news = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        self.adds = self.retries = 0
+        """How often a key came to wait; how often one that had failed was put off."""
+
+    def __len__(self) -> int:
+        """How many keys wait."""
+        return len(self._wanted)
 
     def add(self, key: K) -> None:
         """Have `key` worked on soon."""
@@ -39,6 +45,7 @@ class WorkQueue(Generic[K]):
         if key in self._wanted:
             return
         self._wanted.add(key)
+        self.adds += 1
         self._idle.clear()
         if key not in self._working:
             self._ready.append(key)
@@ -58,6 +65,7 @@ class WorkQueue(Generic[K]):
 
     def retry(self, key: K) -> float:
         """Have a failed `key` worked on again, later each time; the delay in seconds."""
+        self.retries += 1
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         delay = self._retry.delay(failures)

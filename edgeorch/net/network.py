@@ -22,8 +22,8 @@ from collections.abc import AsyncIterator, Callable
 from msgspec import Struct
 
 from edgeorch.core import ipam, packet_filters, pod_bandwidth, service_table
-from edgeorch.lib import backoff, json
-from edgeorch.net import addresses, announce, files, links, netns, nft, sysctl
+from edgeorch.lib import backoff, json, metrics
+from edgeorch.net import addresses, announce, figures, files, links, netns, nft, sysctl
 from edgeorch.net.rtnetlink import NetlinkError
 
 log = logging.getLogger(__name__)
@@ -98,6 +98,7 @@ class Network:
         self._health_listeners: list[Callable[[], None]] = []
         self._address_listeners: list[Callable[[addresses.NodeAddresses], None]] = []
         self._changing = asyncio.Lock()
+        self._figures = figures.Figures(lambda: len(self._sandboxes))
 
     # --- life -----------------------------------------------------------------------------------
 
@@ -180,6 +181,10 @@ class Network:
         """Called when the table had to be made anew: rules of Services are to be put back."""
         self._table_listeners.append(listener)
 
+    def measure(self, registry: metrics.Registry) -> None:
+        self._figures.measure(registry)
+        self.table.measure(registry)
+
     def sandboxes(self) -> dict[str, Sandbox]:
         """By pod uid; those of a former process are in it once `start` is through."""
         return dict(self._sandboxes)
@@ -205,6 +210,10 @@ class Network:
         known = self._sandboxes.get(uid)
         if known is not None:
             return known
+        with self._figures.counted("attach"):
+            return await self._attach(uid, pod_key, bandwidth)
+
+    async def _attach(self, uid: str, pod_key: str, bandwidth: pod_bandwidth.Bandwidth) -> Sandbox:
         if self._trouble is not None:
             raise NetworkError(f"cannot attach {pod_key}: {self._trouble}")
         ip = self._take_address(pod_key)
@@ -252,7 +261,8 @@ class Network:
         """Remove the pod's network, whatever there is of it. Repeatable. Raises NetworkError."""
         sandbox = self._sandboxes.get(uid)
         try:
-            await self._take_down(uid, sandbox.ip if sandbox is not None else "")
+            with self._figures.counted("detach"):
+                await self._take_down(uid, sandbox.ip if sandbox is not None else "")
         except (OSError, NetlinkError) as error:
             raise NetworkError(f"cannot detach {uid}: {error}") from error
         if sandbox is not None and self._sandboxes.pop(uid, None) is not None:

@@ -17,7 +17,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from edgeorch.lib import json, programs
+from edgeorch.lib import json, metrics, programs
 
 log = logging.getLogger(__name__)
 
@@ -58,13 +58,28 @@ class Table:
         self.family = family
         self.name = name
         self._lock = asyncio.Lock()
+        self._transactions = metrics.Counter(
+            "edgeorch_nft_transactions_total", "Transactions of nftables by result.", ("result",)
+        )
+        self._took = metrics.Histogram(
+            "edgeorch_nft_transaction_duration_seconds", "Seconds that transactions took."
+        )
+
+    def measure(self, registry: metrics.Registry) -> None:
+        registry.add(self._transactions, self._took)
 
     async def apply(self, text: str) -> None:
         """All of it or nothing. Raises NftError."""
         if not text:
             return
         async with self._lock:
-            await run("-f", "-", text=text)
+            try:
+                with self._took.timed():
+                    await run("-f", "-", text=text)
+            except NftError:
+                self._transactions.add("error")
+                raise
+            self._transactions.add("success")
 
     async def check(self, text: str) -> None:
         """Whether the kernel would take it, without taking it. Raises NftError."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Container
 from edgeorch.core import dns_zone
 from edgeorch.dns import answering, forward, server, settings
 from edgeorch.lib import clock as clocks
-from edgeorch.lib import tasks
+from edgeorch.lib import metrics, tasks
 from edgeorch.proxy import records
 from edgeorch.store import objects
 
@@ -39,6 +39,14 @@ class Dns:
     def health(self) -> str | None:
         """Why names may not be found, or None."""
         return self.server.health()
+
+    def measure(self, registry: metrics.Registry) -> None:
+        self.server.measure(registry)
+        registry.one(
+            "edgeorch_dns_cache_entries",
+            "Answers of resolvers that are kept.",
+            lambda: len(self.forwarder.cached),
+        )
 
     def network_changed(self) -> None:
         """The device's addresses or routes have: resolvers that have failed may answer now."""

@@ -17,7 +17,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from edgeorch.core import pod_facts, service_rules
-from edgeorch.lib import backoff, tasks
+from edgeorch.lib import backoff, metrics, tasks
 from edgeorch.model import kinds, views
 from edgeorch.net import conntrack, network, nft
 from edgeorch.proxy import health_ports, reading
@@ -80,9 +80,20 @@ class ServiceProxy:
         self._news = asyncio.Event()
         self._applying = False
         self._trouble: str | None = "rules of Services are not loaded yet"
+        self._took = metrics.Histogram(
+            "kubeproxy_sync_proxy_rules_duration_seconds",
+            "Seconds from knowing what has changed to the kernel having the rules of Services.",
+        )
+        self._failures = metrics.Counter(
+            "kubeproxy_sync_proxy_rules_nftables_sync_failures_total",
+            "How often the rules of Services could not be changed.",
+        )
         self._progress = asyncio.Event()
         """Set and replaced whenever the kernel has taken what was known."""
         net.on_table_lost(self._table_lost)
+
+    def measure(self, registry: metrics.Registry) -> None:
+        registry.add(self._took, self._failures)
 
     def health(self) -> str | None:
         """Why Services may not be reachable, or None."""
@@ -226,8 +237,10 @@ class ServiceProxy:
             await self._next(failures)
             self._applying = True
             try:
-                await self._apply()
+                with self._took.timed():
+                    await self._apply()
             except nft.NftError as error:
+                self._failures.add()
                 self._trouble = f"cannot change the rules of Services: {error}"
                 log.error("Cannot change the rules of Services: %s", error)
                 self._everything = True

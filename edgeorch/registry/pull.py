@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct
 
 from edgeorch.core import image_room
-from edgeorch.lib import backoff
+from edgeorch.lib import backoff, metrics
 from edgeorch.registry import client, connection, errors, pace
 from edgeorch.wire import oci
 
@@ -118,6 +118,10 @@ class Puller:
         self._limits = limits or Limits()
         self._pace = pace.Pace(self._limits.bytes_per_second)
         self._coming = _Coming()
+        self._figures = _Figures()
+
+    def measure(self, registry: metrics.Registry) -> None:
+        registry.add(self._figures.received, self._figures.resumed)
 
     async def pull(self, source: Source, progress: Progress = lambda _have, _all: None) -> None:
         """Raises PullError."""
@@ -149,11 +153,29 @@ class Puller:
                 client.Client(connections) as registry,
             ):
                 yield _Transfer(
-                    sink, self._host, registry, source, self._limits, self._pace, self._coming
+                    sink,
+                    self._host,
+                    registry,
+                    source,
+                    self._limits,
+                    self._pace,
+                    self._coming,
+                    self._figures,
                 )
         except (errors.RegistryError, oci.ManifestError, ConnectionError) as error:
             kind = Unreachable if isinstance(error, errors.Unreachable) else PullError
             raise kind(f'failed to pull and unpack image "{source.name}": {error}') from error
+
+
+class _Figures:
+    def __init__(self) -> None:
+        self.received = metrics.Counter(
+            "edgeorch_image_pull_received_bytes_total", "Bytes of blobs that registries have sent."
+        )
+        self.resumed = metrics.Counter(
+            "edgeorch_image_pull_resumed_bytes_total",
+            "Bytes of blobs that were here already when they were gone on with.",
+        )
 
 
 class _Coming:
@@ -187,6 +209,7 @@ class _Transfer:
         limits: Limits,
         pacing: pace.Pace,
         coming: _Coming,
+        counted: _Figures,
     ) -> None:
         self._sink = sink
         self._host = host
@@ -195,6 +218,7 @@ class _Transfer:
         self._gate = asyncio.Semaphore(limits.parallel_layers)
         self._pace = pacing
         self._coming = coming
+        self._figures = counted
         self._have: dict[str, int] = {}
         self._total = 0
         self._progress: Progress = lambda _have, _all: None
@@ -353,6 +377,7 @@ class _Transfer:
             if ingest.offset > blob.size:
                 await ingest.rewind()
             self._arrived(blob, ingest.offset)
+            self._figures.resumed.add(by=ingest.offset)
             await self._copy(blob, ingest)
         finally:
             await ingest.close()
@@ -365,6 +390,7 @@ class _Transfer:
                     raise errors.RegistryError(
                         f"blob {blob.digest} is larger than its {blob.size} bytes"
                     )
+                self._figures.received.add(by=len(part))
                 await ingest.write(part)
                 self._arrived(blob, ingest.offset)
                 await self._pace.take(len(part))

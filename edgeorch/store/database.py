@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import aiosqlite
 from msgspec import Struct
 
+from edgeorch.lib import metrics
 from edgeorch.store import medium, reserve, schema, spare
 
 if TYPE_CHECKING:
@@ -90,6 +91,30 @@ class Database:
         self.on_commit: Callable[[], None] = lambda: None
         self.failure: str | None = None
         """Why the last transaction failed, None while the medium takes writes."""
+        self._took = metrics.Histogram(
+            "edgeorch_store_commit_duration_seconds",
+            "Seconds that transactions of the store took until they were on the medium.",
+        )
+        self._bytes = metrics.Counter(
+            "edgeorch_store_committed_bytes_total", "Bytes of objects that were written down."
+        )
+        self._failed = metrics.Counter(
+            "edgeorch_store_commits_failed_total", "Transactions that the medium refused."
+        )
+
+    def measure(self, registry: metrics.Registry) -> None:
+        registry.add(self._took, self._bytes, self._failed)
+        registry.collected(
+            "apiserver_storage_size_bytes",
+            "Bytes of the medium that the store's database takes.",
+            self._size,
+        )
+
+    def _size(self) -> dict[tuple[str, ...], float]:
+        try:
+            return {(): self._path.stat().st_blocks * 512}
+        except OSError:  # nobody can tell
+            return {}
 
     async def open(self) -> None:
         """Raises StorageError when the file cannot be used."""
@@ -338,7 +363,8 @@ class Database:
             return
         rows = [row for change in changes for row in change.rows]
         try:
-            await self._with_reserve("write", lambda: self._transaction(rows))
+            with self._took.timed():
+                await self._with_reserve("write", lambda: self._transaction(rows))
         except StorageError as error:
             self._fail(changes, error)
             return
@@ -347,6 +373,7 @@ class Database:
             self._fail(changes, StorageError(told))
             raise
         self._works()
+        self._bytes.add(by=sum(len(row.body) for row in rows if row.body is not None))
         self._keep_ahead()
         self.on_commit()
         for change in changes:
@@ -375,6 +402,7 @@ class Database:
             raise
 
     def _fail(self, changes: list[_Change], error: StorageError) -> None:
+        self._failed.add()
         if self.failure is None:
             log.error("%s", error)
         self.failure = str(error)

@@ -210,6 +210,11 @@ class Objects:
         """The version of the latest change of this resource."""
         return self._rings[resource].version
 
+    @property
+    def watched(self) -> int:
+        """How many watches there are, also the device's own."""
+        return sum(ring.watched for ring in self._rings.values())
+
     def watch(self, resource: str, since: int | None = None) -> watches.Watch:
         """Changes after version `since`, or from now on. Raises watches.Expired."""
         if since is not None and since > self._version:

@@ -94,6 +94,11 @@ class Ring:
             self._drop_oldest()
 
     @property
+    def watched(self) -> int:
+        """How many follow it."""
+        return len(self._watches)
+
+    @property
     def _end(self) -> int:
         return self._dropped + len(self._events)
 

@@ -8,9 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from edgeorch.lib import metrics
 from edgeorch.registry import auth, hosts, pull
 from edgeorch.runtime import pulling
 from edgeorch.wire import oci
+from tests import exposition
 from tests.component.runtime import archives, registries
 from tests.component.runtime.conftest import Runtime
 
@@ -90,8 +92,16 @@ async def test_another_process_takes_up_what_arrived(
             await _puller(runtime).pull(source)
         monkeypatch.undo()
         before = line.carried
-        await _puller(runtime).pull(source)
+        second, figures = _puller(runtime), metrics.Registry()
+        second.measure(figures)
+        await second.pull(source)
         assert line.carried - before < 0.6 * size
+        told = exposition.parse(figures.render())
+        received = told.value("edgeorch_image_pull_received_bytes_total")
+        resumed = told.value("edgeorch_image_pull_resumed_bytes_total")
+        assert resumed > 0.3 * size
+        assert 0.3 * size < received <= line.carried - before
+        assert received + resumed >= size
     assert await _leases(runtime) == []
 
 

@@ -76,3 +76,14 @@ async def test_idle_waits_for_all_work_but_not_for_what_is_due_later() -> None:
     assert not waiting.done()
     queue.done(await queue.take())
     await asyncio.wait_for(waiting, 1)
+
+
+async def test_what_waits_and_what_came_is_counted(looptime: int) -> None:
+    queue: workqueue.WorkQueue[str] = workqueue.WorkQueue()
+    queue.add("a")
+    queue.add("a")
+    queue.add("b")
+    assert (len(queue), queue.adds, queue.retries) == (2, 2, 0)
+    await queue.take()
+    queue.retry("a")
+    assert (len(queue), queue.adds, queue.retries) == (1, 2, 1)
