@@ -16,7 +16,6 @@ import logging
 import os
 import pathlib
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 import edgeorch
-from edgeorch.lib import clean_stop, conditions, memory, sdnotify, tasks, time_floor
+from edgeorch.lib import clean_stop, conditions, journal, memory, sdnotify, tasks, time_floor
 from edgeorch.lib import clock as clocks
 from edgeorch.model import kinds
 from edgeorch.store import backup, database, objects, recovery
@@ -47,7 +46,7 @@ async def serve(config: configuration.Config) -> None:
     memory.one_heap()
     # Thousands of modules and objects come now that stay: collecting among them is time lost.
     gc.disable()
-    _log_to_stderr(config.log_level)
+    _begin_log(config.log_level)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -55,7 +54,7 @@ async def serve(config: configuration.Config) -> None:
     try:
         async with _device(config):
             await stop.wait()
-            log.info("stopping; containers go on running")
+            log.info("stopping; containers go on running", extra=journal.fields(journal.STOPPING))
             sdnotify.notify("STOPPING=1")
     except database.StorageError as error:
         raise StartError(str(error)) from error
@@ -97,6 +96,9 @@ async def _device(config: configuration.Config) -> AsyncIterator[None]:
             config.node_name,
             config.api.port,
             time.monotonic() - started,
+            extra=journal.fields(
+                journal.SERVING, version=edgeorch.__version__, node=config.node_name
+            ),
         )
         # What lives now lives for good: the collector need not look at it again.
         gc.collect()
@@ -195,23 +197,10 @@ async def _feed_watchdog() -> None:
     await asyncio.Event().wait()
 
 
-def _log_to_stderr(level: str) -> None:
-    """Under systemd each line carries its priority (sd-daemon(3)) and no time of its own."""
-    handler = logging.StreamHandler(sys.stderr)
-    if "JOURNAL_STREAM" in os.environ:
-        handler.setFormatter(_JournalFormatter("%(name)s: %(message)s"))
-    else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+def _begin_log(level: str) -> None:
+    logging.basicConfig(level=level.upper(), handlers=[journal.handler()], force=True)
     for chatty in ("asyncio", "hpack", "grpclib", "aiosqlite", "pyroute2"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
-
-
-class _JournalFormatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        priority = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4}.get(record.levelno, 3)
-        lines = super().format(record).splitlines()
-        return "\n".join(f"<{priority}>{line}" for line in lines)
 
 
 class ImageTools(Struct, frozen=True):

@@ -57,7 +57,17 @@ from edgeorch.controllers import (
 )
 from edgeorch.core import devices, dns_zone, ipam, load_balancing, pressure
 from edgeorch.dns import settings as dns_settings
-from edgeorch.lib import caches, clock_steps, conditions, files, memory, metrics, signatures, tasks
+from edgeorch.lib import (
+    caches,
+    clock_steps,
+    conditions,
+    files,
+    journal,
+    memory,
+    metrics,
+    signatures,
+    tasks,
+)
 from edgeorch.model import kinds, schema
 from edgeorch.net import network
 from edgeorch.probes import reach
@@ -176,6 +186,7 @@ class Device:
             self._agent, self._soft_limit,
         ):  # fmt: skip
             part.measure(self._metrics)
+        journal.measure(self._metrics)
 
     # --- parts ----------------------------------------------------------------------------------
 

@@ -38,7 +38,7 @@ from edgeorch.core import (
     scheduling,
     sysctls,
 )
-from edgeorch.lib import backoff, caches, clean_stop, conditions, metrics, tasks
+from edgeorch.lib import backoff, caches, clean_stop, conditions, journal, metrics, tasks
 from edgeorch.model import kinds, views
 from edgeorch.runtime import (
     errors,
@@ -370,15 +370,16 @@ class Agent:
 
     async def _work(self, uid: str, worker: pod_worker.PodWorker) -> None:
         """A worker that fails starts again from what is there; its pod must not fell the others."""
-        failures = 0
-        while True:
-            try:
-                await worker.run()
-                break
-            except Exception:
-                log.exception("Work on pod %s failed; starting again", worker.pod.metadata.name)
-                await asyncio.sleep(tasks.RESTARTS.delay(failures))
-                failures += 1
+        failures, meta = 0, worker.pod.metadata
+        with journal.about(pod=f"{meta.namespace}/{meta.name}", pod_uid=uid):
+            while True:
+                try:
+                    await worker.run()
+                    break
+                except Exception:
+                    log.exception("Work on pod %s failed; starting again", meta.name)
+                    await asyncio.sleep(tasks.RESTARTS.delay(failures))
+                    failures += 1
         self._workers.pop(uid, None)
         self._tidier.look()
 

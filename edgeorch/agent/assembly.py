@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ from edgeorch.agent import (
     volumes,
 )
 from edgeorch.core import image_gc as deciding
-from edgeorch.lib import cgroupfs, conditions
+from edgeorch.lib import cgroupfs, conditions, journal
 from edgeorch.runtime import (
     containers,
     events,
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
     from edgeorch.runtime import client
     from edgeorch.store import recorder
     from edgeorch.store.objects import Objects
+
+log = logging.getLogger(__name__)
 
 _SPARING = 10
 """How many times more rarely statuses are written while the flash budget is exceeded."""
@@ -275,12 +278,17 @@ def pressures(
 
 
 def tell_of_conditions(given: Given, tell: Tell) -> None:
-    """An event of the node when a condition comes, goes or becomes another."""
+    """An event of the node, and a line of the log, when a condition comes, goes or becomes
+    another."""
 
     def changed(before: conditions.Condition | None, now: conditions.Condition) -> None:
         told = conditions.event(before, now)
-        if told is not None:
-            tell(*told)
+        if told is None:
+            return
+        tell(*told)
+        level = logging.WARNING if now.wrong else logging.INFO
+        about = journal.fields(journal.CONDITION, condition=now.type, reason=now.reason)
+        log.log(level, "%s: %s", now.type, now.message, extra=about)
 
     given.board.listen(changed)
 

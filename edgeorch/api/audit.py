@@ -2,6 +2,7 @@
 
 `user="ann" verb="create" resource="deployments.apps" namespace="default" name="web"
 from="192.168.1.9" code=201 agent="kubectl/v1.33.1" id="…"`. Nothing of what was written is in it.
+In the journal each of these is a field, too (EDGEORCH_USER, EDGEORCH_AUDIT_ID…).
 Told are writes that count as intent, streams into containers, and the making of tokens; refused
 ones too. Not told: status, what is never stored (events, leases), dry runs.
 """
@@ -12,9 +13,11 @@ import logging
 from typing import TYPE_CHECKING
 
 from edgeorch.api import paths
-from edgeorch.lib import json
+from edgeorch.lib import journal, json
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from edgeorch.api.call import Call
     from edgeorch.lib import clock as clocks
 
@@ -40,7 +43,8 @@ class Audit:
         if self._untold:
             log.warning("%d changes were not told: there were too many at once", self._untold)
             self._untold = 0
-        log.info("%s", line(call, code))
+        said = facts(call, code)
+        log.info("%s", line(said), extra=journal.fields(journal.AUDIT, **_fields(said)))
 
     def _may_speak(self) -> bool:
         now = self._clock.monotonic()
@@ -68,31 +72,37 @@ def is_stream(call: Call) -> bool:
     return call.target is not None and call.target.subresource in paths.STREAMS
 
 
-def line(call: Call, code: int) -> str:
+def facts(call: Call, code: int) -> dict[str, str | int]:
+    """By the words of the log; what there is nothing to say of is not in it."""
     target = call.target
     if target is None:
         raise ValueError("only changes of resources are told")
     of = target.kind.resource + (f"/{target.subresource}" if target.subresource else "")
     request = call.request
-    told: list[tuple[str, str | int]] = [
-        ("user", call.login.name),
-        ("as", call.user.name if call.user != call.login else ""),
-        ("verb", call.verb),
-        ("resource", of),
-        ("namespace", target.namespace or ""),
-        ("name", target.name or call.named),
-        ("from", request.remote or "local socket"),
-        ("code", code),
-        ("agent", call.header("User-Agent").partition(" ")[0]),
-        ("id", call.audit_id),
-    ]
-    return " ".join(f"{name}={_quoted(value)}" for name, value in told if value != "")
+    told: dict[str, str | int] = {
+        "user": _clean(call.login.name),
+        "as": _clean(call.user.name) if call.user != call.login else "",
+        "verb": call.verb,
+        "resource": of,
+        "namespace": _clean(target.namespace or ""),
+        "name": _clean(target.name or call.named),
+        "from": request.remote or "local socket",
+        "code": code,
+        "agent": _clean(call.header("User-Agent").partition(" ")[0]),
+        "id": call.audit_id,
+    }
+    return {name: value for name, value in told.items() if value != ""}
 
 
-def _quoted(value: str | int) -> str:
-    """As JSON: no line ends, and no control characters, whatever a client has sent."""
-    if isinstance(value, int):
-        return str(value)
-    clean = value.encode(errors="replace").decode()
-    shown = "".join(letter if letter.isprintable() else "?" for letter in clean[:_LONGEST])
-    return json.encode(shown).decode()
+def line(said: Mapping[str, str | int]) -> str:
+    return " ".join(f"{name}={json.encode(value).decode()}" for name, value in said.items())
+
+
+def _fields(said: Mapping[str, str | int]) -> dict[str, str]:
+    return {"audit_id" if name == "id" else name: str(value) for name, value in said.items()}
+
+
+def _clean(text: str) -> str:
+    """No line ends, and no control characters, whatever a client has sent."""
+    clean = text.encode(errors="replace").decode()
+    return "".join(letter if letter.isprintable() else "?" for letter in clean[:_LONGEST])

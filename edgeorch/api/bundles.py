@@ -16,6 +16,7 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 from edgeorch.api import bodies, options, ports, responses
+from edgeorch.lib import journal
 from edgeorch.model import bundles, errors, kinds, unsupported
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ async def serve(
         force=call.flag("force"),
         dry_run=dry_run,
     )
-    outcome = await taker.push(asked, lambda stored: _check_preconditions(call, target, stored))
+    with journal.about(bundle=target.name):
+        outcome = await taker.push(asked, lambda it: _check_preconditions(call, target, it))
     for warning in outcome.warnings:
         call.warn(warning)
     code = 202 if outcome.held else 201 if outcome.is_new and not dry_run else 200

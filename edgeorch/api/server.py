@@ -41,6 +41,7 @@ from edgeorch.api import (
     statuses,
 )
 from edgeorch.api.call import Call
+from edgeorch.lib import journal
 from edgeorch.lib import metrics as metric
 from edgeorch.model import errors
 
@@ -251,7 +252,8 @@ class Server:
     async def _serve(self, request: web.BaseRequest, user: auth.User | None) -> web.StreamResponse:
         call, began = _call(request), time.monotonic()
         try:
-            response = await self._answer(call, user)
+            with journal.about(audit_id=call.audit_id):
+                response = await self._answer(call, user)
         except errors.StatusError as error:
             response = await responses.failure(call, error)
         except ConnectionError:
@@ -368,6 +370,7 @@ def _unforeseen(call: Call, error: Exception) -> errors.StatusError:
         call.request.rel_url.raw_path,
         call.audit_id,
         exc_info=error,
+        extra=journal.fields(audit_id=call.audit_id),
     )
     if call.request.writer.output_size > 0:
         raise ConnectionResetError("the answer had begun when it failed") from error

@@ -68,6 +68,7 @@ class Gate(Protocol):
 
 class Bundles(frame.Controller[str]):
     name: ClassVar[str] = "bundle-controller"
+    noun: ClassVar[str] = "bundle"
 
     def __init__(
         self,

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable
 from typing import Any, ClassVar, Generic, TypeVar
 
 from edgeorch.controllers import index
-from edgeorch.lib import metrics, workqueue
+from edgeorch.lib import journal, metrics, workqueue
 from edgeorch.model.errors import StatusError
 from edgeorch.model.kinds import Object
 
@@ -37,6 +37,8 @@ class Controller(abc.ABC, Generic[K]):
     name: ClassVar[str]
     workers: ClassVar[int] = 2
     """How many keys are worked on at the same time."""
+    noun: ClassVar[str] = "object"
+    """What a key stands for, as the log names it."""
 
     def __init__(self) -> None:
         self._queue: workqueue.WorkQueue[K] = workqueue.WorkQueue()
@@ -72,7 +74,8 @@ class Controller(abc.ABC, Generic[K]):
             key = await self._queue.take()
             began = time.monotonic()
             try:
-                self._results[await self._try(key)] += 1
+                with journal.about(controller=self.name, **{self.noun: _shown(key)}):
+                    self._results[await self._try(key)] += 1
             finally:
                 self._queue.done(key)
                 self._took.observe(time.monotonic() - began)
@@ -148,6 +151,10 @@ def measure(registry: metrics.Registry, running: Iterable[object]) -> None:
         ("name",),
         kind="counter",
     )
+
+
+def _shown(key: Hashable) -> str:
+    return "/".join(map(str, key)) if isinstance(key, tuple) else str(key)
 
 
 def itself(change: index.Change[Any]) -> Iterable[index.Key]:

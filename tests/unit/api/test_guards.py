@@ -151,13 +151,13 @@ def test_what_the_log_is_told(asked: Call, told: bool) -> None:
 
 
 def test_a_line_says_who_what_and_from_where() -> None:
-    assert audit.line(call(ANN, "patch", subresource="scale"), 200) == (
+    assert audit.line(audit.facts(call(ANN, "patch", subresource="scale"), 200)) == (
         'user="ann" verb="patch" resource="deployments.apps/scale" namespace="default" name="web" '
         'from="192.0.2.9" code=200 agent="kubectl/v1.33" id="id-1"'
     )
     acting = call(ANN, "delete", kinds.NODE, request=Request(None))
     acting.user = BOB
-    assert audit.line(acting, 403) == (
+    assert audit.line(audit.facts(acting, 403)) == (
         'user="ann" as="bob" verb="delete" resource="nodes" name="web" from="local socket" '
         'code=403 agent="kubectl/v1.33" id="id-1"'
     )
@@ -165,7 +165,8 @@ def test_a_line_says_who_what_and_from_where() -> None:
 
 @pytest.mark.parametrize("text", ["a\nuser=root", 'a" code=200', "\x1b[31m", "\udcff", "x" * 9999])
 def test_a_line_stays_one_line(text: str) -> None:
-    shown = audit.line(call(ANN, name=text, request=Request(agent=text.replace("\n", ""))), 201)
+    asked = call(ANN, name=text, request=Request(agent=text.replace("\n", "")))
+    shown = audit.line(audit.facts(asked, 201))
     assert shown.isprintable()
     assert len(shown) < 1000
     assert shown.count(" code=") - shown.count('\\" code=') == 1
