@@ -20,6 +20,12 @@ from . import clients, manifests, pulls
 from . import lab as labs
 
 pytestmark = media.needs_loop
+LIKED = {
+    "apiVersion": "scheduling.k8s.io/v1",
+    "kind": "PriorityClass",
+    "metadata": {"name": "liked"},
+    "value": 1000,
+}
 SOON = {"interval": 0.3, "pressure_transition_period": 1.0}
 WRITE = "dd if=/dev/zero of=/x/y bs=1M count={} 2>/dev/null; "
 FILES = "i=0; while [ $i -lt {} ]; do : >/x/$i; i=$((i+1)); done; "
@@ -258,12 +264,7 @@ def test_for_want_of_memory_pods_go_in_order(small: labs.Lab, steady: None, tmp_
         manifests.listed(
             pod("modest", requests={"memory": "64Mi"}),
             pod("hungry", "a=$(head -c 30000000 /dev/zero | tr '\\0' x); "),
-            {
-                "apiVersion": "scheduling.k8s.io/v1",
-                "kind": "PriorityClass",
-                "metadata": {"name": "liked"},
-                "value": 1000,
-            },
+            LIKED,
         )
     )
     more = "a=$(head -c 60000000 /dev/zero | tr '\\0' x); "
@@ -279,6 +280,36 @@ def test_for_want_of_memory_pods_go_in_order(small: labs.Lab, steady: None, tmp_
         assert told.endswith(", request is 0, has larger consumption of memory. ")
         assert condition(small, "MemoryPressure")["status"] == "True"
         goes_on(small)
+    small.kubectl("delete", "pod", "--all", "--grace-period=1")
+
+
+def test_for_want_of_processes_pods_go_in_order(
+    small: labs.Lab, steady: None, tmp_path: Path
+) -> None:
+    before = len(evicted(small))
+    fork = "for i in $(seq {}); do sleep 3600 & done; "
+    small.apply(manifests.listed(LIKED, pod("few"), pod("many", fork.format(20))))
+    small.apply(pod("liked", fork.format(40), priorityClassName="liked"))
+    for name in ("few", "many", "liked"):
+        small.wait(f"pod/{name}", "condition=Ready")
+    with thresholds(small, tmp_path / "p.json", pid_available="99.999%"):
+        for name in ("few", "many", "liked"):
+            small.wait(f"pod/{name}", "jsonpath={.status.phase}=Failed")
+        assert evicted(small)[before:] == ["many", "few", "liked"]
+        status = small.get("pod", "many")["status"]
+        assert status["reason"] == "Evicted"
+        assert status["message"].startswith(
+            "The node was low on resource: pids. Threshold quantity: "
+        )
+        told = condition(small, "PIDPressure")
+        assert (told["status"], told["reason"]) == ("True", "KubeletHasInsufficientPID")
+        small.apply(pod("late"))
+        small.wait("pod/late", "jsonpath={.status.conditions[0].reason}=Unschedulable")
+        taint = "untolerated taint {node.kubernetes.io/pid-pressure: }"
+        assert taint in small.kubectl("describe", "pod", "late")
+        goes_on(small)
+    # It is let in as soon as there are enough again.
+    small.wait("pod/late", "condition=Ready")
     small.kubectl("delete", "pod", "--all", "--grace-period=1")
 
 
