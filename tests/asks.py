@@ -48,7 +48,6 @@ NOT_OURS = {
 """With the reason."""
 
 OWED = {
-    1: "idle wake-ups",
     21: "an upgrade in place and back",
     28: "scripts/uninstall on a host",
     29: "a slow medium",

@@ -1,7 +1,8 @@
 """The device's hardware, looked at: what it tells in sysfs becomes conditions of the node.
 
 The kernel says when most of it changes (poll(2), POLLPRI); what it keeps quiet about is read once
-a minute, a few small files. Nothing is read that the machine does not have.
+a minute, a few small files. Nothing is read that the machine does not have. Mounts change with
+every command that is run in a container: then only what must take writes is looked at.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 import contextlib
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from edgeorch.core import hardware
@@ -54,10 +55,18 @@ class Hardware:
                     self._board.hold(each.type, each.wrong, each.reason, text)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_AGAIN):
-                        await told.wait()
-                        await asyncio.sleep(_SETTLE)
+                        await self._news(told, found.read_only)
         finally:
             told.close()
+
+    async def _news(self, told: attention.Attention, read_only: Mapping[str, bool]) -> None:
+        """Until there may be something to tell."""
+        same = True
+        while same:
+            changed = await told.wait()
+            await asyncio.sleep(_SETTLE)
+            now = await asyncio.to_thread(_read_only, self._written)
+            same = changed <= {_MOUNTS} and now == read_only
 
 
 def speaking(sys: pathlib.Path) -> list[pathlib.Path]:
@@ -76,7 +85,7 @@ def read(written: Iterable[pathlib.Path], sys: pathlib.Path = SYS) -> hardware.R
     return hardware.Readings(
         throttled=throttled[0] if throttled else None,
         low_voltage=any(alarms) if alarms else None,
-        read_only=dict(_read_only(written)),
+        read_only=_read_only(written),
         file_system_errors={
             path.parent.name: int(text)
             for path in sys.glob("fs/ext4/*/errors_count")
@@ -106,10 +115,12 @@ def _wear(folder: pathlib.Path) -> hardware.Wear:
     return hardware.Wear(used, int(_text(folder / "pre_eol_info") or "0", 16))
 
 
-def _read_only(written: Iterable[pathlib.Path]) -> Iterator[tuple[str, bool]]:
+def _read_only(written: Iterable[pathlib.Path]) -> dict[str, bool]:
+    found = {}
     for path in written:
         with contextlib.suppress(OSError):
-            yield str(path), bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+            found[str(path)] = bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    return found
 
 
 def _text(path: pathlib.Path) -> str:

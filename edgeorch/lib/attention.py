@@ -19,7 +19,7 @@ class Attention:
     def __init__(self, paths: Iterable[pathlib.Path]) -> None:
         """Paths that are not there, or cannot be polled, are left out."""
         self._poll = select.epoll()
-        self._files: list[int] = []
+        self._files: dict[int, pathlib.Path] = {}
         for path in paths:
             with contextlib.suppress(OSError):
                 self._add(path)
@@ -31,11 +31,12 @@ class Attention:
         except OSError:  # a file on a disk, in a test
             os.close(file)
             raise
-        self._files.append(file)
+        self._files[file] = path
         self._read(file)
 
-    async def wait(self) -> None:
-        """Until one has changed since the last call. Give it a rest before you call again."""
+    async def wait(self) -> set[pathlib.Path]:
+        """Which have changed since the last call, once one has. Give it a rest before you call
+        again."""
         loop = asyncio.get_running_loop()
         changed = asyncio.Event()
         loop.add_reader(self._poll.fileno(), changed.set)
@@ -43,9 +44,10 @@ class Attention:
             await changed.wait()
         finally:
             loop.remove_reader(self._poll.fileno())
-        self._poll.poll(0)
+        found = {self._files[file] for file, _ in self._poll.poll(0)}
         for file in self._files:
             self._read(file)
+        return found
 
     def close(self) -> None:
         self._poll.close()

@@ -183,6 +183,15 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def wake_ups(pid: int) -> int:
+    """How often threads of it have waited for something, by /proc/PID/task/*/status."""
+    found = 0
+    for thread in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        status = (thread / "status").read_text()
+        found += int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+    return found
+
+
 def bytes_written(pid: int) -> int:
     """What reached the storage layer, from /proc/PID/io."""
     for line in pathlib.Path(f"/proc/{pid}/io").read_text().splitlines():

@@ -123,11 +123,16 @@ def memory(device: devices.Device) -> Result:
 
 async def idle(device: devices.Device, seconds: float) -> Result:
     pid = device.pid
+    beside = device.containerd_pid()
     cpu, written = devices.cpu_seconds(pid), devices.bytes_written(pid)
+    woken, theirs = devices.wake_ups(pid), devices.wake_ups(beside)
     await asyncio.sleep(seconds)
     cpu, written = devices.cpu_seconds(pid) - cpu, devices.bytes_written(pid) - written
+    woken, theirs = devices.wake_ups(pid) - woken, devices.wake_ups(beside) - theirs
     return {"seconds": seconds, "cpu_seconds": round(cpu, 3), "bytes_written": written,
-            "core_percent": round(100 * cpu / seconds, 3)}  # fmt: skip
+            "core_percent": round(100 * cpu / seconds, 3),
+            "wake_ups_per_second": round(woken / seconds, 2),
+            "containerd_wake_ups_per_second": round(theirs / seconds, 2)}  # fmt: skip
 
 
 async def measure(device: devices.Device, rounds: int, idle_seconds: float) -> Result:
@@ -172,6 +177,7 @@ TARGETS = (
     ("PSS with 10 pods, MiB", lambda f: f["pss_10_pods_mib"]["edgeorch"], 64),
     ("bytes written per idle minute", lambda f: f["idle_10_pods"]["bytes_written"], 0),
     ("idle share of a core, %", lambda f: f["idle_10_pods"]["core_percent"], 0.3),
+    ("wake-ups per idle second", lambda f: f["idle_10_pods"]["wake_ups_per_second"], 2),
     ("start to /readyz, s (lab included)", lambda f: f["start_to_ready_seconds"], 1.0),
 )
 
@@ -182,6 +188,11 @@ def table(found: Result) -> str:
         ("1 pod to Ready / ctr run -d", found["apply_1"]["ready_ratio"], ""),
         ("10 pods to Running / ctr run -d", found["apply_10"]["running_ratio"], ""),
         ("10 pods to Ready / ctr run -d", found["apply_10"]["ready_ratio"], ""),
+        (
+            "wake-ups per idle second: containerd",
+            found["idle_10_pods"]["containerd_wake_ups_per_second"],
+            "",
+        ),
         ("PSS idle, MiB: edgeorch", found["pss_idle_mib"]["edgeorch"], ""),
         ("PSS 10 pods, MiB: shims", found["pss_10_pods_mib"]["shims"], ""),
         ("PSS 10 pods, MiB: containerd", found["pss_10_pods_mib"]["containerd"], ""),

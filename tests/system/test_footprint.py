@@ -19,6 +19,8 @@ from . import manifests
 
 MEMORY_KIB = 64 * 1024
 """Budget of proportional memory with 10 pods."""
+WAKE_UPS = 150
+"""In the quarter of a minute in which nothing happens."""
 
 
 @pytest.fixture(scope="module")
@@ -134,14 +136,26 @@ def _at_rest_on_disk(lab: labs.Lab) -> bytes:
         return bytes(reader.execute(query).fetchone()[0])
 
 
-@pytest.mark.ask(2)
-def test_an_idle_device_writes_nothing(own: labs.Lab) -> None:
+def wake_ups(pid: int) -> int:
+    """How often its threads have gone to sleep by themselves, which they did to be woken."""
+    found = 0
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        status = (thread / "status").read_text()
+        found += int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+    return found
+
+
+@pytest.mark.ask(1, 2)
+def test_an_idle_device_writes_nothing_and_sleeps(own: labs.Lab) -> None:
     """With ten pods, and after the batch of statuses that is due within a minute."""
     own.apply(manifests.deployment("ten", replicas=10))
     own.rollout("deploy/ten", seconds=120)
     # The batch of a minute after the last change is on its way; a stretch is one without it.
     labs.until(lambda: b'"readyReplicas":10' in _at_rest_on_disk(own), "the batch", 90)
-    settled = written(own)
+    settled, before = written(own), wake_ups(own.pid)
     with own.background("get", "pods", "-w", "--request-timeout=15s") as watch:
         assert watch.wait(40) in (0, 1)
     assert written(own) == settled
+    # A few for its own looks, some more for kubectl, and one look for mounts of others on this
+    # machine. What polls ten times a second would alone be as many.
+    assert wake_ups(own.pid) - before < WAKE_UPS

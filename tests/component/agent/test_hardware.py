@@ -6,6 +6,7 @@ import asyncio
 import pathlib
 import subprocess
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -101,3 +102,38 @@ async def test_a_file_system_that_turns_read_only_is_told_of_at_once(
         ):
             subprocess.run(["mount", "-o", f"remount,{mode}", medium], check=True)
             await until(board, wanted)
+
+
+@pytest.mark.ask(1)
+@pytest.mark.system
+async def test_what_containers_mount_is_no_reason_to_read_everything(
+    medium: pathlib.Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware, "LOOK_AGAIN", 3600.0)
+    monkeypatch.setattr(hardware, "_SETTLE", 0.01)
+    read, read_only = hardware.read, hardware._read_only
+    looks = {"all": 0, "written": 0}
+
+    def whole(*arguments: Any) -> Any:
+        looks["all"] += 1
+        return read(*arguments)
+
+    def part(written: Any) -> dict[str, bool]:
+        looks["written"] += 1
+        return read_only(written)
+
+    monkeypatch.setattr(hardware, "read", whole)
+    monkeypatch.setattr(hardware, "_read_only", part)
+    board = conditions.Board()
+    async with tasks.running({"hardware": hardware.Hardware(board, [medium], medium / "no").run}):
+        await until(board, {})
+        other = tmp_path_factory.mktemp("other")
+        subprocess.run(["mount", "-t", "tmpfs", "none", other], check=True)
+        subprocess.run(["umount", other], check=True)
+        async with asyncio.timeout(20):
+            while looks["written"] < 2:
+                await asyncio.sleep(0.01)
+        assert looks["all"] == 1
+        subprocess.run(["mount", "-o", "remount,ro", medium], check=True)
+        await until(board, {"ReadonlyFilesystem": "FilesystemIsReadOnly"})
+        assert looks["all"] == 2
