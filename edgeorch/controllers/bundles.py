@@ -251,7 +251,9 @@ class Bundles(frame.Controller[str]):
             stored = self._objects.find(_BUNDLES, "", key)
             if stored is None or stored.view(bundles.Bundle).metadata.deletion_timestamp:
                 return 0.0
-            stored = await self._count_start(stored)
+            if key not in self._lives:
+                await self._drop_revisions(stored)  # of a push that a power cut came before
+                stored = await self._count_start(stored)
             decision, seen = self._decide(stored)
             again = await self._carry_out(stored, decision, seen)
         if decision.do is Do.CHECK_HEALTH:
@@ -270,7 +272,7 @@ class Bundles(frame.Controller[str]):
         on_trial = (
             status.version and status.version == bundle.spec.version != status.last_good_version
         )
-        if stored.name in self._lives or not on_trial or bundle_plan.aim(bundle) != status.version:
+        if not on_trial or bundle_plan.aim(bundle) != status.version:
             return stored
         return await self._note(stored.name, starts=status.starts + 1)
 

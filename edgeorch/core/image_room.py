@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from edgeorch.core import pressure
 
@@ -11,8 +12,7 @@ UNPACKED = 2
 """What is unpacked is no smaller than what it is unpacked from, which stays."""
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
+class Room(Struct, frozen=True):
     """Bytes: `missing` is what is not here of the layers, `free` what root may use, `available`
     what everybody may, which is what pressure goes by."""
 
@@ -23,8 +23,7 @@ class Room:
     root: str
 
 
-@dataclass(frozen=True, slots=True)
-class Lack:
+class Lack(Struct, frozen=True):
     """How many bytes more there would have to be, and what for."""
 
     bytes: int

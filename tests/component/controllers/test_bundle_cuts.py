@@ -1,8 +1,9 @@
 """Bundles pushed, cut and taken back at random: the device always equals some acknowledged version.
 
-The real store and the real controller; a cut is the store's files as they are between any two
-transactions, opened by another process' worth of objects. Whether it becomes ready is in the
-version: a Deployment of which nobody makes pods never does.
+The real store and the real controller. A cut is the store's files as they are right after any one
+of the transactions that an action leads to, opened by another process' worth of objects; nobody has
+heard of that transaction yet. Whether a version becomes ready is in the version: a Deployment of
+which nobody makes pods never does.
 """
 
 from __future__ import annotations
@@ -10,22 +11,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import random
 import shutil
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+import hypothesis
+import pytest
+from hypothesis import stateful
+from hypothesis import strategies as st
 
 from edgeorch.controllers import bundles as controller
 from edgeorch.controllers import world
+from edgeorch.core import bundle_plan
 from edgeorch.lib import clock as clocks
 from edgeorch.lib import tasks
 from edgeorch.model import bundles, errors, kinds, schema
 from edgeorch.store import database, objects, recorder
 from tests.system.lab import rounds
 
-DEADLINE = 60
+DEADLINE = 100_000
+"""Seconds: longer than all pauses of one run together."""
 TABLE = schema.load()
 REGISTRY = kinds.Registry()
 
@@ -64,16 +72,115 @@ class Version:
         return json.dumps(found).encode()
 
     @property
+    def digest(self) -> str:
+        return bundles.version_of(self.manifests)
+
+    @property
     def shown(self) -> dict[str, str]:
         """What is on the device with it."""
         found = dict.fromkeys(self.names, str(self.number))
         return found if self.good else {**found, "never": ""}
 
 
+@dataclass(frozen=True)
+class Model:
+    """What is to be: what was asked for, and what is on the device when it has come to rest."""
+
+    wanted: Version | None = None
+    there: Version | None = None
+    good: Version | None = None
+    refused: tuple[Version, ...] = ()
+    starts: int = 0
+    held: bool = False
+    gone: frozenset[str] = frozenset()
+    """Deleted by hand, and not to be made again now."""
+
+    @property
+    def aim(self) -> Version | None:
+        return self.good if self.wanted in self.refused else self.wanted
+
+    @property
+    def shown(self) -> dict[str, str]:
+        found = self.there.shown if self.there is not None else {}
+        return {name: text for name, text in found.items() if name not in self.gone}
+
+    @property
+    def phases(self) -> tuple[str | None, ...]:
+        if self.wanted is None:
+            return (None, "Pending")
+        if self.there != self.aim:
+            return ("Pending",)
+        if self.wanted in self.refused:
+            return ("RolledBack",)
+        if not self.wanted.good:
+            return ("Progressing", "Degraded")
+        return ("Degraded",) if self.gone else ("Ready",)
+
+    @property
+    def kept(self) -> set[str]:
+        """Versions whose manifests are."""
+        needed = (self.wanted, self.there, self.good)
+        return {bundles.short(each.digest) for each in needed if each is not None}
+
+    def rested(self) -> Model:
+        """Once everything has been done that is to be done by itself."""
+        now, aim = self, self.aim
+        waits = self.held and aim == self.wanted
+        if now.there != aim and not waits:
+            now = replace(now, there=aim, starts=0, gone=frozenset())
+        if now.there is not None and now.there == now.wanted and now.there.good:
+            now = replace(now, good=now.there, starts=0)
+        return now if now.held else replace(now, gone=frozenset())
+
+    def pushed(self, version: Version) -> Model:
+        """What is on the device already is no update: it is made whole at once, held or not."""
+        refused = tuple(each for each in self.refused if each != version)
+        gone = frozenset[str]() if self.there == version else self.gone
+        return replace(self, wanted=version, refused=refused, gone=gone).rested()
+
+    def late(self) -> Model:
+        """The version on trial, if there is one, has had its time."""
+        bad = self.wanted
+        if bad is None or bad.good or self.there != bad or self.good is None:
+            return self
+        refused = (*self.refused, bad)[-bundle_plan.MAX_REFUSED :]
+        return replace(self, refused=refused).rested()
+
+    def begun(self) -> Model:
+        """The process has started with this in its files."""
+        on_trial = self.there is not None and self.there == self.wanted != self.good
+        now = replace(self, starts=self.starts + 1) if on_trial else self
+        if on_trial and now.starts >= bundle_plan.MAX_STARTS:
+            return now.late().rested()
+        return now.rested()
+
+    def deleted(self) -> Model:
+        return Model(held=self.held)
+
+
+class Hold:
+    def __init__(self) -> None:
+        self.why = ""
+        self.news = asyncio.Event()
+
+    def reason(self) -> str:
+        return self.why
+
+    async def changed(self) -> None:
+        await self.news.wait()
+        self.news.clear()
+
+    def set(self, why: str) -> None:
+        self.why = why
+        self.news.set()
+
+
 @dataclass
 class Device:
     folder: Path
     clock: clocks.ManualClock
+    held: bool
+    hold: Hold = field(default_factory=Hold)
     store: objects.Objects = field(init=False)
     db: database.Database = field(init=False)
     bundles: controller.Bundles = field(init=False)
@@ -85,7 +192,8 @@ class Device:
         self.store = objects.Objects(self.db, REGISTRY, self.clock)
         await self.store.load()
         shared = world.World(self.store, recorder.Log(self.store, self.clock, "n"), self.clock, "n")
-        self.bundles = controller.Bundles(shared, TABLE)
+        self.hold.set("the robot moves" if self.held else "")
+        self.bundles = controller.Bundles(shared, TABLE, hold=self.hold)
         writer = asyncio.ensure_future(self.db.run())
         if self.store.find("namespaces", "", "default") is None:
             meta = {"name": "default"}
@@ -99,16 +207,12 @@ class Device:
             await tasks.cancel_and_wait(writer)
             await self.db.close()
 
-    async def cut(self, target: Path) -> None:
-        """The files as they are now, between two transactions."""
-        async with self.db._turn:
-            shutil.copytree(self.folder, target)
-
-    async def push(self, version: Version) -> None:
+    async def push(self, version: Version, *, force: bool = False) -> str:
+        """Why it has to wait, "" when it has not."""
         items, causes = bundles.parse(version.manifests, TABLE, REGISTRY)
         assert not causes
-        asked = bundles.Push("app", version.manifests, items, deadline=DEADLINE)
-        await self.bundles.push(asked, lambda _: None)
+        asked = bundles.Push("app", version.manifests, items, deadline=DEADLINE, force=force)
+        return (await self.bundles.push(asked, lambda _: None)).held
 
     def shown(self) -> dict[str, str]:
         found = {
@@ -118,111 +222,304 @@ class Device:
         deployments = self.store.list("deployments.apps").items
         return {**found, **{stored.name: "" for stored in deployments}}
 
-    def status(self) -> dict[str, Any]:
+    def kept(self) -> set[str]:
+        revisions = self.store.list("bundlerevisions.edgeorch.io").items
+        return {stored.name.removeprefix("app-") for stored in revisions}
+
+    def bundle(self) -> dict[str, Any]:
         stored = self.store.find("bundles.edgeorch.io", "", "app")
-        return stored.decode().get("status") or {} if stored is not None else {}
+        return stored.decode() if stored is not None else {}
 
-    async def settle(self, expected: Version | None) -> None:
-        """Until the device shows that version; raises AssertionError when it does not."""
-        wanted = expected.shown if expected else {}
-        for _ in range(2000):
+    async def settle(self, wanted: Model) -> None:
+        """Until the device is as the model has it; raises AssertionError when it never is."""
+        calm = 0
+        for _ in range(5000):
+            is_there = self._is_like(wanted) and not self._is_busy()
             # What the status says right after a start is from before the cut.
-            looked = expected is None or "app" in self.bundles._lives
-            phase = self.status().get("phase")
-            if looked and self.shown() == wanted and phase in self._resting(expected):
+            has_looked = "app" in self.bundles._lives or not self.bundle()
+            calm = calm + 1 if is_there and has_looked else 0
+            if calm > 3:
                 return
-            await asyncio.sleep(0.001)
-        raise AssertionError(f"shows {self.shown()}, not {wanted}: {self.status()}")
+            await asyncio.sleep(0 if calm else 0.0005)
+        status = self.bundle().get("status")
+        raise AssertionError(f"shows {self.shown()}, {self.kept()}, {status}; not {wanted}")
 
-    def _resting(self, expected: Version | None) -> tuple[str | None, ...]:
-        if expected is None:
-            return (None, "Pending")
-        return ("Ready", "RolledBack") if expected.good else ("Progressing", "Degraded")
+    def _is_like(self, wanted: Model) -> bool:
+        phase = (self.bundle().get("status") or {}).get("phase")
+        return (
+            self.shown() == wanted.shown and self.kept() == wanted.kept and phase in wanted.phases
+        )
 
-
-@dataclass
-class Fleet:
-    """What was asked for, and what is to be there."""
-
-    dice: random.Random
-    count: int = 0
-    pushed: Version | None = None
-    good: Version | None = None
-
-    def next(self) -> Version:
-        self.count += 1
-        names = tuple(sorted(self.dice.sample("abcdefgh", self.dice.randrange(1, 6))))
-        return Version(self.count, names, self.dice.random() < 0.6)
-
-    def acknowledged(self, version: Version) -> None:
-        self.pushed = version
-        if version.good:
-            self.good = version
-
-    def timed_out(self) -> None:
-        """A version that is no good goes back to the last that was, where there is one."""
-        if self.pushed is not None and not self.pushed.good and self.good is not None:
-            self.pushed = self.good
+    def _is_busy(self) -> bool:
+        queue = self.bundles._queue
+        return bool(queue._wanted or queue._working) or self.bundles._changing.locked()
 
 
-async def test_the_device_equals_an_acknowledged_version(tmp_path: Path) -> None:
-    wanted = rounds(30, 1000)
-    fleet = Fleet(random.Random(11))
-    clock = clocks.ManualClock()
-    folder, cuts = tmp_path / "0", 0
-    while fleet.count < wanted:
-        device = Device(folder, clock)
-        following = tmp_path / str(fleet.count + 1)
-        async with device.running():
-            await device.settle(fleet.pushed)
-            for _ in range(fleet.dice.randrange(1, 4)):
-                await _one_turn(device, fleet, clock)
-            cuts += await _pushed_into_a_cut(device, fleet, following)
-        shutil.rmtree(folder)
-        folder = following
-    print(f"{fleet.count} bundles, {cuts} cuts in the midst of a push")
-
-
-async def _one_turn(device: Device, fleet: Fleet, clock: clocks.ManualClock) -> None:
-    if fleet.dice.random() < 0.7:
-        version = fleet.next()
-        await device.push(version)
-        fleet.acknowledged(version)
-        await device.settle(version)
-    else:
-        clock.advance(DEADLINE + 1)
-        device.bundles.wake("app")
-        fleet.timed_out()
-        await device.settle(fleet.pushed)
-
-
-async def _pushed_into_a_cut(device: Device, fleet: Fleet, target: Path) -> int:
-    """Begin a push, and cut at some transaction of it; it may have been acknowledged or not."""
-    version = fleet.next()
-    pushing = asyncio.ensure_future(device.push(version))
-    for _ in range(fleet.dice.randrange(0, 60)):
-        await asyncio.sleep(0)
-    was_answered = pushing.done()
-    await device.cut(target)
-    with contextlib.suppress(errors.StatusError):
-        await pushing
-    wanted = await _wanted_in(target)
-    if wanted == bundles.version_of(version.manifests):
-        fleet.acknowledged(version)
-    else:
-        assert not was_answered, "acknowledged and lost"
-    return int(not was_answered)
-
-
-async def _wanted_in(folder: Path) -> str:
-    """The version that the files ask for."""
+async def _files(folder: Path) -> dict[str, Any]:
+    """The Bundle that they hold."""
     db = database.Database(folder / "state.db")
     await db.open()
     try:
         store = objects.Objects(db, REGISTRY, clocks.SystemClock())
         await store.load()
         stored = store.find("bundles.edgeorch.io", "", "app")
-        found: str = stored.decode()["spec"].get("version", "") if stored is not None else ""
-        return found
+        names = {each.name for each in store.list("configmaps").items}
+        return {**(stored.decode() if stored is not None else {}), "names": names}
     finally:
         await db.close()
+
+
+CUTS = st.none() | st.integers(1, 8)
+"""At which write of what a step leads to the power goes; beyond the last one when it is at rest."""
+NAMES = st.sets(st.sampled_from("abcdef"), min_size=1)
+
+
+class Fleet(stateful.RuleBasedStateMachine):
+    """A sender, a hand on the device, and no mains."""
+
+    pushes: ClassVar[int] = 0
+    cuts: ClassVar[int] = 0
+    midway: ClassVar[int] = 0
+    """Of the cuts, those with something yet to be done."""
+    back: ClassVar[int] = 0
+    versions = stateful.Bundle("versions")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.home = Path(tempfile.mkdtemp())
+        self.clock = clocks.ManualClock()
+        self.model = Model()
+        self.known: dict[str, Version] = {}
+        self.folders = 0
+        self.device = self._device(self._folder())
+        self.device.folder.mkdir()
+        self._wait(self._start())
+
+    def teardown(self) -> None:
+        self._wait(self._stop())
+        self._wait(self.loop.shutdown_default_executor())
+        self.loop.close()
+        shutil.rmtree(self.home)
+
+    # --- what may happen ------------------------------------------------------------------------
+
+    @stateful.initialize(target=versions)
+    def begin(self) -> Version:
+        version = self._version({"a", "b"}, good=True)
+        self._push(version, None)
+        return version
+
+    @stateful.rule(target=versions, names=NAMES, cut=CUTS)
+    def push(self, names: set[str], cut: int | None) -> Version:
+        version = self._version(names, good=True)
+        self._push(version, cut)
+        return version
+
+    @stateful.rule(target=versions, names=NAMES, cut=CUTS, then=st.booleans(), later=CUTS)
+    def push_a_bad_one(
+        self, names: set[str], cut: int | None, then: bool, later: int | None
+    ) -> Version:
+        """`then` its deadline passes."""
+        version = self._version(names, good=False)
+        self._push(version, cut)
+        if then:
+            self.be_late(later)
+        return version
+
+    def _version(self, names: set[str], *, good: bool) -> Version:
+        version = Version(len(self.known) + 1, tuple(sorted(names)), good)
+        self.known[version.digest] = version
+        return version
+
+    @stateful.rule(version=versions, force=st.booleans(), cut=CUTS)
+    def push_again(self, version: Version, force: bool, cut: int | None) -> None:
+        if version in self.model.refused and not force:
+            with pytest.raises(errors.StatusError, match="has failed on this device"):
+                self._wait(self.device.push(version))
+        else:
+            self._push(version, cut, force=force)
+
+    def _push(self, version: Version, cut: int | None, *, force: bool = False) -> None:
+        waits = self.model.held and self.model.there != version
+        Fleet.pushes += 1
+
+        async def do() -> None:
+            held = await self.device.push(version, force=force)
+            assert bool(held) == waits
+
+        self._step(do, self.model.pushed(version), cut)
+
+    @stateful.rule(cut=CUTS)
+    def be_late(self, cut: int | None) -> None:
+        """Which nothing is that has been good once, or is all that there is."""
+
+        async def do() -> None:
+            self.clock.advance(DEADLINE + 1)
+            self.device.bundles.wake("app")
+
+        Fleet.back += self.model.late() != self.model
+        self._step(do, self.model.late(), cut)
+
+    @stateful.precondition(lambda self: self.model.wanted is not None)
+    @stateful.rule(cut=CUTS)
+    def delete(self, cut: int | None) -> None:
+        async def do() -> None:
+            await self.device.store.delete("bundles.edgeorch.io", "", "app", {})
+
+        self._step(do, self.model.deleted(), cut)
+
+    @stateful.precondition(lambda self: self.model.there and self.model.shown.keys() - {"never"})
+    @stateful.rule(data=st.data(), cut=CUTS)
+    def delete_by_hand(self, data: st.DataObject, cut: int | None) -> None:
+        name = data.draw(st.sampled_from(sorted(self.model.shown.keys() - {"never"})))
+
+        async def do() -> None:
+            await self.device.store.delete("configmaps", "default", name)
+            self._pass_time()
+
+        after = replace(self.model, gone=self.model.gone | {name})
+        self._step(do, after.rested(), cut)
+
+    @stateful.precondition(lambda self: not self.model.held)
+    @stateful.rule()
+    def hold(self) -> None:
+        async def do() -> None:
+            self.device.hold.set("the robot moves")
+
+        self._step(do, replace(self.model, held=True), None)
+
+    @stateful.precondition(lambda self: self.model.held)
+    @stateful.rule(cut=CUTS)
+    def let_go(self, cut: int | None) -> None:
+        async def do() -> None:
+            self.device.hold.set("")
+            self._pass_time()
+
+        self._step(do, replace(self.model, held=False).rested(), cut)
+
+    @stateful.precondition(lambda self: self.model.there is not None)
+    @stateful.rule()
+    def lose_power(self) -> None:
+        async def do() -> None:
+            return
+
+        self._step(do, self.model, 1)
+
+    # --- doing it -------------------------------------------------------------------------------
+
+    def _pass_time(self) -> None:
+        """So much that nothing has to wait before it is made again."""
+        self.clock.advance(bundle_plan.RESTORE.cap)
+        self.device.bundles.wake("app")
+
+    def _step(self, do: Callable[[], Awaitable[None]], after: Model, cut: int | None) -> None:
+        if cut is None:
+            self._wait(self._done(do, after))
+            self.model = after
+        else:
+            self._wait(self._cut_short(do, after, cut))
+
+    async def _done(self, do: Callable[[], Awaitable[None]], after: Model) -> None:
+        await do()
+        await self.device.settle(after)
+
+    async def _cut_short(self, do: Callable[[], Awaitable[None]], after: Model, cut: int) -> None:
+        """The power goes at a write; what the device comes up with is what it had, or was told."""
+        folder, writes, answered = self._folder(), 0, True
+        doing = asyncio.ensure_future(do())
+
+        def written() -> None:
+            nonlocal writes, answered
+            writes += 1
+            if writes == cut:
+                answered = doing.done()
+                shutil.copytree(self.device.folder, folder)
+
+        self.device.db.on_commit = written
+        await doing
+        await self.device.settle(after)
+        Fleet.cuts += 1
+        Fleet.midway += folder.exists()
+        if not folder.exists():
+            async with self.device.db._turn:
+                shutil.copytree(self.device.folder, folder)
+        former = self.device.folder
+        await self._stop()
+        shutil.rmtree(former)
+        found = self._judged(await _files(folder), after)
+        if answered:
+            assert (found.wanted, found.held) == (after.wanted, after.held), "acknowledged and lost"
+        self.model = found.begun()
+        self.device = self._device(folder)
+        await self._start()
+        self._pass_time()
+        await self.device.settle(self.model)
+
+    def _judged(self, files: dict[str, Any], after: Model) -> Model:
+        """What the files say, as far as one of what was before and what was to come has it so."""
+        before, status = self.model, files.get("status") or {}
+        if "metadata" not in files or files["metadata"].get("deletionTimestamp"):
+            assert None in (before.wanted, after.wanted)
+            return after.deleted()
+
+        def known(digest: str) -> Version | None:
+            return self.known[digest] if digest else None
+
+        refused = (self.known[each["version"]] for each in status.get("refusedVersions") or ())
+        found = Model(
+            known(files["spec"].get("version", "")),
+            known(status.get("version", "")),
+            known(status.get("lastGoodVersion", "")),
+            tuple(refused),
+            status.get("starts", 0),
+            after.held,
+        )
+        for name in ("wanted", "there", "good"):
+            options = getattr(before, name), getattr(after, name)
+            assert getattr(found, name) in options, (name, files, before, after)
+        assert set(found.refused) <= {*before.refused, *after.refused}
+        expected = set(found.there.names) if found.there and found.held else set()
+        return replace(found, gone=frozenset(expected - files["names"]))
+
+    def _folder(self) -> Path:
+        self.folders += 1
+        return self.home / str(self.folders)
+
+    def _device(self, folder: Path) -> Device:
+        return Device(folder, self.clock, self.model.held)
+
+    async def _start(self) -> None:
+        started, self._ending = asyncio.Event(), asyncio.Event()
+
+        async def life() -> None:
+            async with self.device.running():
+                started.set()
+                await self._ending.wait()
+
+        self._life = asyncio.ensure_future(life())
+        starting = asyncio.ensure_future(started.wait())
+        await asyncio.wait((self._life, starting), return_when=asyncio.FIRST_COMPLETED)
+        if self._life.done():
+            self._life.result()
+
+    async def _stop(self) -> None:
+        self._ending.set()
+        await self._life
+
+    def _wait(self, work: Coroutine[Any, Any, Any]) -> None:
+        self.loop.run_until_complete(work)
+
+
+def test_the_device_equals_an_acknowledged_version() -> None:
+    settings = hypothesis.settings(
+        max_examples=rounds(10, 100),
+        stateful_step_count=rounds(20, 50),
+        phases=(hypothesis.Phase.generate,),  # what fails takes seconds to do so: no shrinking
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    stateful.run_state_machine_as_test(Fleet, settings=settings)
+    print(f"{Fleet.pushes} bundles, {Fleet.back} taken back, {Fleet.cuts} cuts, "
+          f"{Fleet.midway} of them in the midst of something")  # fmt: skip
+    assert Fleet.pushes >= rounds(20, 1000)
+    assert Fleet.midway
