@@ -165,6 +165,7 @@ class Device:
     async def serving(self) -> AsyncIterator[None]:
         """Everything runs until this is left. Raises OSError when a listener cannot be had."""
         self._run_dir.mkdir(parents=True, exist_ok=True, mode=0o711)
+        await asyncio.to_thread(volume_folders.note_root, self._data_dir, self._config.storage_dir)
         self._load_services()
         self._admit_storage()
         self._network.on_addresses(self._addresses_changed)

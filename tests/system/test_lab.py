@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from scripts.lablib import belongings, kernel, teardown
 from scripts.lablib import device as devices
-from scripts.lablib import kernel, teardown
 
 from . import lab as labs
+from . import manifests
 
 NewLab = Callable[..., labs.Lab]
 
@@ -192,3 +193,16 @@ def test_up_mends_a_device_whose_containerd_died(new_lab: NewLab) -> None:
     _crash(lab)
     lab.up()
     assert lab.items("nodes")
+
+
+def test_what_a_device_makes_is_known_to_who_removes_it(lab: labs.Lab, namespace: str) -> None:
+    """scripts/uninstall deletes nothing else."""
+    lab.apply(manifests.pod("logs"), "-n", namespace)
+    lab.wait("pod/logs", "condition=Ready", "-n", namespace)
+    made = os.listdir(lab.device.data / "edgeorch")
+    names = (*belongings.DATA, belongings.RECORD, "storage")
+    assert [name for name in made if not belongings.is_own(name, names)] == []
+    made = os.listdir(lab.device.run / "edgeorch")
+    assert [name for name in made if not belongings.is_own(name, belongings.RUN)] == []
+    made = os.listdir(lab.device.data / "pods")
+    assert [name for name in made if not belongings.is_own(name, belongings.LOGS)] == []

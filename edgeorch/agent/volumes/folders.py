@@ -6,9 +6,17 @@ Owns everything in its root. They outlive pods, restarts and reboots; only `remo
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import pathlib
 
 from edgeorch.agent.volumes import removal
+from edgeorch.lib import files
+
+log = logging.getLogger(__name__)
+
+RECORD = "volumes-root"
+"""In the data directory: every root there has been, one a line, for who removes edgeorch."""
 
 _ROOT_MODE = 0o700
 _MODE = 0o777
@@ -40,3 +48,17 @@ class VolumeFolders:
             self._root.chmod(_ROOT_MODE)
         folder.mkdir(exist_ok=True)
         folder.chmod(_MODE)
+
+
+def note_root(data_dir: pathlib.Path, root: pathlib.Path) -> None:
+    """Remember the root beyond changes of the configuration: there are users' data below it.
+
+    Blocks."""
+    record = data_dir / RECORD
+    line = os.fsencode(root) + b"\n"
+    try:
+        known = record.read_bytes() if record.exists() else b""
+        if line not in known.splitlines(keepends=True):
+            files.write_atomically(record, known + line, mode=0o600)
+    except OSError as error:
+        log.warning("Cannot remember that volumes are in %s: %s", root, error)
