@@ -10,7 +10,10 @@ from __future__ import annotations
 import ctypes
 import gc
 
-_M_ARENA_MAX = -8
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+_LARGE = 128 * 1024
+"""Bytes from which a buffer has pages of its own. glibc raises this up to 32 MiB with what it sees
+freed, and large buffers then lie among small ones that stay."""
 
 
 def one_heap() -> None:
@@ -18,6 +21,8 @@ def one_heap() -> None:
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         libc.mallopt(_M_ARENA_MAX, 1)
+        libc.mallopt(_M_MMAP_THRESHOLD, _LARGE)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2 * _LARGE)
 
 
 def proportional() -> int:

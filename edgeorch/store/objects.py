@@ -93,7 +93,7 @@ class Objects:
         self._version = 0
         self._reserved = 0
         self._objects: dict[str, dict[tuple[str, str], Stored]] = {}
-        self._rings: dict[str, watches.Ring] = {}
+        self._history = watches.History(0)
         self._inflight: dict[tuple[str, str, str], asyncio.Future[None]] = {}
         self._dirty: set[tuple[str, str, str]] = set()
         self._dirtied = asyncio.Event()
@@ -108,9 +108,9 @@ class Objects:
         """Read everything in. Raises StorageError."""
         self._version = await self._db.number(schema.RESERVED) + 1
         await self._reserve()
+        self._history = watches.History(self._version)
         for kind in self.registry:
             self._objects[kind.resource] = {}
-            self._rings[kind.resource] = watches.Ring(self._version)
         for row in await self._db.rows():
             held = self._objects.get(row.resource)
             if held is None:
@@ -143,13 +143,11 @@ class Objects:
 
     def forget_history(self) -> None:
         """What has been, of which no watch of now still has to hear."""
-        for ring in self._rings.values():
-            ring.forget()
+        self._history.forget()
 
     def grow_old(self) -> None:
         """A minute has passed: history is kept for some."""
-        for ring in self._rings.values():
-            ring.grow_old()
+        self._history.grow_old()
 
     async def write_dirty(self) -> None:
         """What the medium refuses stays due."""
@@ -208,7 +206,7 @@ class Objects:
 
     def changed_at(self, resource: str) -> int:
         """The version of the latest change of this resource."""
-        return self._rings[resource].version
+        return self._history.of(resource).version
 
     @property
     def watched(self) -> int:
@@ -219,13 +217,13 @@ class Objects:
         """Changes after version `since`, or from now on. Raises watches.Expired."""
         if since is not None and since > self._version:
             raise watches.Expired(f"too large resource version: {since}, current: {self._version}")
-        return self._rings[resource].watch(since)
+        return self._history.of(resource).watch(since)
 
     def history(self, resource: str, since: int) -> Sequence[watches.Event]:
         """What has happened after version `since`. Raises watches.Expired."""
         if since > self._version:
             raise watches.Expired(f"too large resource version: {since}, current: {self._version}")
-        return self._rings[resource].since(since)
+        return self._history.of(resource).since(since)
 
     # --- writing --------------------------------------------------------------------------------
 
@@ -456,7 +454,7 @@ class Objects:
             stored = self._stamp(kind.resource, *key, new)
             held[key] = stored
             event = watches.Event(watches.MODIFIED if old else watches.ADDED, stored, old)
-        self._rings[kind.resource].publish(event)
+        self._history.publish(kind.resource, event)
         return stored
 
     def _stamp(self, resource: str, namespace: str, name: str, obj: Object) -> Stored:

@@ -1,4 +1,5 @@
-"""Changes as they happen: one bounded ring for each resource, read by cursors.
+"""Changes as they happen: one bounded ring for each resource, all of them bounded together, read
+by cursors.
 
 A watcher holds a position, not a queue: a slow one costs no memory, and once the ring has moved
 past it, it is told so (`Expired`) and lists again. Nobody polls: publishing wakes the watchers of
@@ -8,7 +9,7 @@ that resource.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import defaultdict, deque
 from itertools import islice
 from typing import TYPE_CHECKING, Self
 
@@ -21,6 +22,8 @@ ADDED, MODIFIED, DELETED = "ADDED", "MODIFIED", "DELETED"
 
 _MAX_EVENTS = 1024
 _MAX_BYTES = 512 * 1024
+MAX_TOTAL = 1024 * 1024
+"""Bytes of the objects in all rings."""
 KEPT_STEPS = 5
 """Minutes, as Kubernetes keeps history (kube-apiserver's --etcd-compaction-interval)."""
 
@@ -42,7 +45,7 @@ class Ring:
 
     def __init__(self, floor: int) -> None:
         self._events: deque[Event] = deque()
-        self._bytes = 0
+        self.bytes = 0
         self._dropped = 0
         """How many events have left; the position of the first one still here."""
         self._floor = floor
@@ -56,9 +59,9 @@ class Ring:
     def publish(self, event: Event) -> None:
         self._events.append(event)
         self.version = event.stored.version
-        self._bytes += len(event.stored.raw)
-        while len(self._events) > _MAX_EVENTS or self._bytes > _MAX_BYTES:
-            self._drop_oldest()
+        self.bytes += len(event.stored.raw)
+        while self.shortens and (len(self._events) > _MAX_EVENTS or self.bytes > _MAX_BYTES):
+            self.drop_oldest()
         for watch in self._watches:
             watch.wake()
 
@@ -91,7 +94,7 @@ class Ring:
     def _forget_before(self, position: int) -> None:
         wanted = min((watch.position for watch in self._watches), default=position)
         while self._dropped < min(wanted, position):
-            self._drop_oldest()
+            self.drop_oldest()
 
     @property
     def watched(self) -> int:
@@ -102,9 +105,14 @@ class Ring:
     def _end(self) -> int:
         return self._dropped + len(self._events)
 
-    def _drop_oldest(self) -> None:
+    @property
+    def shortens(self) -> bool:
+        """The latest change stays, however large: those who watch must hear of it."""
+        return len(self._events) > 1
+
+    def drop_oldest(self) -> None:
         gone = self._events.popleft()
-        self._bytes -= len(gone.stored.raw)
+        self.bytes -= len(gone.stored.raw)
         self._dropped += 1
         self._floor = gone.stored.version
 
@@ -113,6 +121,35 @@ class Ring:
 
     def detach(self, watch: Watch) -> None:
         self._watches.discard(watch)
+
+
+class History:
+    """The rings of all resources, by resource."""
+
+    def __init__(self, floor: int) -> None:
+        self._rings: defaultdict[str, Ring] = defaultdict(lambda: Ring(floor))
+
+    def of(self, resource: str) -> Ring:
+        return self._rings[resource]
+
+    def publish(self, resource: str, event: Event) -> None:
+        """Where all together are too many, the longest history becomes shorter."""
+        self._rings[resource].publish(event)
+        while sum(ring.bytes for ring in self._rings.values()) > MAX_TOTAL:
+            longer = [ring for ring in self._rings.values() if ring.shortens]
+            if not longer:
+                return
+            max(longer, key=lambda ring: ring.bytes).drop_oldest()
+
+    def forget(self) -> None:
+        """What has been, of which no watch of now still has to hear."""
+        for ring in self._rings.values():
+            ring.forget()
+
+    def grow_old(self) -> None:
+        """A minute has passed: history is kept for some."""
+        for ring in self._rings.values():
+            ring.grow_old()
 
 
 class Watch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import sqlite3
@@ -23,6 +24,8 @@ BOARD = 384 << 20
 """Bytes that a board of 512 MB leaves beside its kernel and its system."""
 WAKE_UPS = 150
 """In the quarter of a minute in which nothing happens."""
+GROWTH_KIB = labs.rounds(4096, 1024)
+"""In a short run one turn may happen to be looked at in the midst of something."""
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +39,14 @@ def own(no_stale_labs: None, images: dict[str, Path]) -> Iterator[labs.Lab]:
         yield device
     finally:
         device.down()
+
+
+def pss(lab: labs.Lab) -> int:
+    """Proportional memory of edgeorch, KiB."""
+    rollup = Path(f"/proc/{lab.pid}/smaps_rollup").read_text()
+    found = re.search(r"^Pss: +(\d+) kB", rollup, re.MULTILINE)
+    assert found
+    return int(found[1])
 
 
 def bound_memory(lab: labs.Lab) -> None:
@@ -62,10 +73,7 @@ def test_memory_with_ten_pods(own: labs.Lab) -> None:
     assert daemons(own) == before
     statuses = [each["status"]["containerStatuses"][0] for each in own.items("pods")]
     assert [each["restartCount"] for each in statuses] == [0] * 10
-    rollup = Path(f"/proc/{own.pid}/smaps_rollup").read_text()
-    found = re.search(r"^Pss: +(\d+) kB", rollup, re.MULTILINE)
-    assert found
-    assert int(found[1]) < MEMORY_KIB
+    assert pss(own) < MEMORY_KIB
     own.kubectl("delete", "deploy/ten")
     labs.until(lambda: not own.items("pods"), "no pods")
 
@@ -182,3 +190,58 @@ def test_an_idle_device_writes_nothing_and_sleeps(own: labs.Lab) -> None:
     # A few for its own looks, some more for kubectl, and one look for mounts of others on this
     # machine. What polls ten times a second would alone be as many.
     assert wake_ups(own.pid) - before < WAKE_UPS
+
+
+PROBED = """
+mkdir /www; echo up >/www/index.html; httpd -p 80 -h /www
+trap 'exit 0' TERM; while :; do echo the quick brown fox jumps over the lazy dog; sleep 0.1; done
+"""
+
+
+def _config_map(name: str, **data: str) -> labs.Object:
+    meta = {"name": name, "namespace": "default"}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data}
+
+
+def _push(lab: labs.Lab, turn: int) -> None:
+    made = _config_map("pushed", turn=str(turn), text="x" * 20000)
+    url = "/apis/edgeorch.io/v1/bundles/day"
+    headers = {"Content-Type": "application/yaml"}
+    assert lab.api("PUT", f"{url}/manifests", json.dumps(made), headers=headers).status < 300
+    assert lab.api("DELETE", url).status < 300
+
+
+def _hours(lab: labs.Lab, turn: int) -> None:
+    """What a device goes through in some hours: pods that come, are probed, looked at and go."""
+    web = {"httpGet": {"path": "/", "port": 80}, "periodSeconds": 1}
+    run = {"exec": {"command": ["true"]}, "periodSeconds": 1}
+    main = manifests.container(PROBED, livenessProbe=run, readinessProbe=web)
+    made = manifests.deployment("day", main, replicas=4, strategy={"type": "Recreate"})
+    config = _config_map("c", **{f"key{n}": "x" * 500 for n in range(20)})
+    with lab.background("get", "pods,endpointslices,events", "-w", "-o", "name"):
+        lab.apply(manifests.listed(made, manifests.service("day"), config))
+        lab.rollout("deploy/day", seconds=120)
+        lab.kubectl("logs", "deploy/day", "--tail=5")
+        lab.kubectl("exec", "deploy/day", "--", "sh", "-c", "head -c 200000 /dev/zero | base64")
+        lab.kubectl("get", "all,events", "-A", "-o", "yaml")
+        lab.kubectl("describe", "pods")
+        lab.kubectl("explain", "pods.spec.containers")
+        lab.kubectl("set", "env", "deploy/day", f"TURN={turn}")
+        lab.kubectl("patch", "cm/c", "-p", f'{{"data": {{"turn": "{turn}"}}}}')
+        _push(lab, turn)
+        lab.rollout("deploy/day", seconds=120)
+        lab.kubectl("delete", "deploy/day", "svc/day", "cm/c")
+        labs.until(lambda: not lab.items("pods", "-l", "app=day"), "its pods have gone", 120)
+
+
+@pytest.mark.timeout(900)
+def test_days_of_ordinary_life_leave_no_memory_behind(own: labs.Lab) -> None:
+    """The first third loads what is loaded once, and in a long run fills what is bounded."""
+    third = labs.rounds(1, 8)
+    series: list[int] = []
+    for turn in range(3 * third):
+        _hours(own, turn)
+        series.append(pss(own))
+    print(f"PSS in KiB after each turn: {series}")
+    assert min(series[2 * third :]) - min(series[third : 2 * third]) < GROWTH_KIB, series
+    assert max(series) < MEMORY_KIB, series

@@ -175,7 +175,7 @@ async def test_closing_the_server_ends_watches_cleanly(device: Device) -> None:
 
 
 async def test_a_client_that_goes_leaves_nothing_behind(device: Device) -> None:
-    ring = device.store._rings["configmaps"]
+    ring = device.store._history.of("configmaps")
     async with watching(device, ""):
         assert len(ring._watches) == 1
     async with asyncio.timeout(10):
