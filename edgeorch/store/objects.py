@@ -211,7 +211,7 @@ class Objects:
     @property
     def watched(self) -> int:
         """How many watches there are, also the device's own."""
-        return sum(ring.watched for ring in self._rings.values())
+        return self._history.watched
 
     def watch(self, resource: str, since: int | None = None) -> watches.Watch:
         """Changes after version `since`, or from now on. Raises watches.Expired."""

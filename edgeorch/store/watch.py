@@ -141,6 +141,11 @@ class History:
                 return
             max(longer, key=lambda ring: ring.bytes).drop_oldest()
 
+    @property
+    def watched(self) -> int:
+        """How many watches there are."""
+        return sum(ring.watched for ring in self._rings.values())
+
     def forget(self) -> None:
         """What has been, of which no watch of now still has to hear."""
         for ring in self._rings.values():

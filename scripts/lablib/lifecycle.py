@@ -124,6 +124,7 @@ def start(device: Device) -> None:
 def _serve(device: Device) -> list[str]:
     """edgeorch as a service manager would start it (sd_listen_fds(3))."""
     told = (
+        "PYTHONOPTIMIZE=2",  # as the unit has it
         f"NOTIFY_SOCKET={device.run / descriptors.NOTIFY}",
         "LISTEN_FDS=0",  # the store keeps them; edgeorch wants no copies
         f"LISTEN_FDNAMES={descriptors.names(device.run)}",

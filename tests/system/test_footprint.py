@@ -237,11 +237,10 @@ def _hours(lab: labs.Lab, turn: int) -> None:
 @pytest.mark.timeout(900)
 def test_days_of_ordinary_life_leave_no_memory_behind(own: labs.Lab) -> None:
     """The first third loads what is loaded once, and in a long run fills what is bounded."""
-    third = labs.rounds(1, 8)
+    third = labs.rounds(1, 16)
     series: list[int] = []
     for turn in range(3 * third):
         _hours(own, turn)
         series.append(pss(own))
-    print(f"PSS in KiB after each turn: {series}")
     assert min(series[2 * third :]) - min(series[third : 2 * third]) < GROWTH_KIB, series
     assert max(series) < MEMORY_KIB, series
