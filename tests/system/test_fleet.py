@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from scripts.lablib import kernel
 
 from . import lab as labs
@@ -63,6 +65,7 @@ def app(text: str, command: str) -> list[dict[str, Any]]:
             manifests.deployment("app", manifests.container(command))]  # fmt: skip
 
 
+@pytest.mark.timeout(labs.rounds(180, 900))
 def test_a_bad_bundle_stops_after_the_first_wave_and_undoes_itself(
     new_lab: Callable[..., labs.Lab], images: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -84,16 +87,17 @@ def test_a_bad_bundle_stops_after_the_first_wave_and_undoes_itself(
             file = tmp_path / "app.yaml"
             file.write_text("\n---\n".join(map(json.dumps, objects)))
             command = ["nsenter", f"--net=/run/netns/{netns}", str(SENDER), "--devices", str(fleet)]
-            command += ["--bundle", "app", "--waves", f"{first},100%", "--min-ready", "3"]
-            command += [*options, str(file)]
+            command += ["--bundle", "app", "--waves", f"{first},100%", *options, str(file)]
             return labs.call(command, check=False, seconds=170)
 
-        good = send(app("good", "exec sleep 1000"), "--deadline", "60")
+        patient = "--deadline", "60", "--min-ready", "1"
+        hasty = "--deadline", "3", "--min-ready", "3"
+        good = send(app("good", "exec sleep 1000"), *patient)
         assert good.returncode == 0, good
         assert good.stdout.count("ready") == count
         assert [shown(lab) for lab in devices] == [("Ready", "good")] * count
 
-        bad = send(app("bad", "exit 1"), "--deadline", "3")
+        bad = send(app("bad", "exit 1"), *hasty)
         assert bad.returncode == 1
         assert bad.stdout.count("failed: RolledBack") == first
         assert "stopped after wave 1" in bad.stderr
@@ -101,8 +105,8 @@ def test_a_bad_bundle_stops_after_the_first_wave_and_undoes_itself(
         assert [shown(lab) for lab in devices[first:]] == [("Ready", "good")] * (count - first)
 
         # What has failed once is not tried again; what is new is.
-        again = send(app("bad", "exit 1"), "--deadline", "3")
+        again = send(app("bad", "exit 1"), *hasty)
         assert "has failed on this device" in again.stdout
-        better = send(app("better", "exec sleep 1000"), "--deadline", "60")
+        better = send(app("better", "exec sleep 1000"), *patient)
         assert better.returncode == 0, better
         assert [shown(lab) for lab in devices] == [("Ready", "better")] * count

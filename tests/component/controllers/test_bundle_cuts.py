@@ -511,6 +511,7 @@ class Fleet(stateful.RuleBasedStateMachine):
         self.loop.run_until_complete(work)
 
 
+@pytest.mark.timeout(rounds(180, 1800))
 def test_the_device_equals_an_acknowledged_version() -> None:
     settings = hypothesis.settings(
         max_examples=rounds(10, 100),
