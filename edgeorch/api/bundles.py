@@ -53,7 +53,10 @@ async def serve(
     dry_run = options.writing(call).dry_run
     manifests = await _manifests(call)
     await taker.verify(target.name, manifests, call.header(SIGNATURE))
-    items, causes = bundles.parse(manifests, table, objects.registry)
+    items, causes, header = bundles.parse_all(manifests, table, objects.registry)
+    if header is not None and header.name not in ("", target.name):
+        why = f"these are manifests of bundle {header.name}"
+        causes.append(errors.invalid_value("metadata.name", target.name, why))
     if causes:
         raise errors.invalid(kinds.BUNDLE.kind, kinds.BUNDLE.group, target.name, causes)
     for item in items:
@@ -66,6 +69,7 @@ async def serve(
         deadline=call.integer("deadlineSeconds"),
         min_ready=call.integer("minReadySeconds"),
         health_url=call.query.get("healthURL"),
+        sequence=header.sequence if header is not None else None,
         force=call.flag("force"),
         dry_run=dry_run,
     )

@@ -17,6 +17,7 @@ from edgeorch.controllers import (
     bundle_objects,
     bundle_parts,
     bundle_revisions,
+    bundle_sequences,
     bundle_wakes,
     frame,
     world,
@@ -93,6 +94,7 @@ class Bundles(frame.Controller[str]):
         self._health_url = health_url
         self._events = shared.events.recorder(self.name)
         self._parts = bundle_objects.BundleObjects(shared.objects, table, shared.clock)
+        self._sequences = bundle_sequences.Sequences(shared.objects)
         self._revisions = bundle_revisions.Revisions(shared.objects, table)
         self._wakes = bundle_wakes.Wakes(
             shared.objects, lambda *event: self._told(*event), self._wake_all
@@ -167,6 +169,7 @@ class Bundles(frame.Controller[str]):
             stored = self._objects.find(_BUNDLES, "", asked.name)
             check(stored)
             version = bundles.version_of(asked.manifests)
+            bundle_push.refuse_order(asked, self._sequences.highest(asked.name))
             if stored is not None:
                 bundle_push.refuse(stored.view(bundles.Bundle), version, asked)
             spare = stored is not None and bundle_push.spares_data(
@@ -200,6 +203,8 @@ class Bundles(frame.Controller[str]):
 
     async def _keep(self, asked: bundles.Push, version: str) -> Stored:
         """From here on the push is acknowledged, come what may."""
+        if asked.sequence is not None:
+            await self._sequences.take(asked.name, asked.sequence)
         stored = self._objects.find(_BUNDLES, "", asked.name)
         if stored is None:
             stored = await self._objects.create(

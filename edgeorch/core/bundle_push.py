@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgeorch.core import bundle_plan
-from edgeorch.model import bundles, errors, kinds
+from edgeorch.model import bundle_header, bundles, errors, kinds
 from edgeorch.model.kinds import Object
 from edgeorch.model.validation import bundles as rules
 
@@ -22,6 +22,25 @@ def refuse(bundle: bundles.Bundle, version: str, asked: bundles.Push) -> None:
             "change the manifests, or push them with ?force=true"
         )
         raise errors.conflict(resource, asked.name, why)
+
+
+def refuse_order(asked: bundles.Push, highest: str | None) -> None:
+    """Raises StatusError (409) for what comes after a later version: somebody may be sending what
+    was signed long ago. `highest`: the sequence that was taken, as it is kept."""
+    if highest is None:
+        return
+    floor = bundle_header.number(highest)
+    annotation = bundle_header.SEQUENCE
+    if floor is None:
+        _, namespace, name = bundles.SEQUENCES
+        told = f"ConfigMap {namespace}/{name} says {highest!r} of it, which is no sequence"
+    elif asked.sequence is None:
+        told = f"its manifests have no {annotation}, and one of {floor} was taken before"
+    elif asked.sequence < floor:
+        told = f"its {annotation} is {asked.sequence}, and one of {floor} was taken before"
+    else:
+        return
+    raise errors.conflict(kinds.BUNDLE.resource, asked.name, told)
 
 
 def spares_data(bundle: bundles.Bundle, version: str) -> bool:

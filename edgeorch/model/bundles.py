@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field, structs
 
-from edgeorch.model import errors, kinds, schema, strict, views, walk
+from edgeorch.model import bundle_header, errors, kinds, schema, strict, views, walk
 from edgeorch.model.kinds import Kind, Object
 
 DEADLINE = 600
@@ -31,6 +31,8 @@ MAX_OBJECTS = 1000
 FINALIZER = "edgeorch.io/bundle"
 """Keeps a deleted Bundle until its objects are gone."""
 LABEL = "edgeorch.io/bundle"
+SEQUENCES = (kinds.CONFIG_MAP.resource, "kube-system", "bundle-sequences")
+"""Resource, namespace and name of what keeps the highest sequences."""
 _MANAGER = "bundle:"
 _HASH = "sha256:"
 _SHORT = 12
@@ -127,6 +129,8 @@ class Push(Struct, frozen=True):
     deadline: int | None = None
     min_ready: int | None = None
     health_url: str | None = None
+    sequence: int | None = None
+    """What the manifests say of their place among the versions."""
     force: bool = False
     dry_run: bool = False
 
@@ -215,12 +219,27 @@ def parse(
 
     Raises StatusError (400) for a text that cannot be read at all.
     """
+    items, causes, _ = parse_all(manifests, table, registry)
+    return items, causes
+
+
+def parse_all(
+    manifests: bytes, table: schema.Schema, registry: kinds.Registry
+) -> tuple[list[Item], list[errors.Cause], bundle_header.Header | None]:
+    """And what they say of the bundle, if anything. Raises StatusError as `parse` does."""
     items: list[Item] = []
     causes: list[errors.Cause] = []
+    header: bundle_header.Header | None = None
     seen: dict[tuple[str, str, str], str] = {}
     for place, value, duplicates in _documents(manifests):
-        item, found = _item(value, place, table, registry)
         causes += [errors.Cause("FieldValueDuplicate", place, each) for each in duplicates]
+        if bundle_header.is_header(value):
+            if header is not None:
+                causes.append(errors.Cause("FieldValueDuplicate", place, "a second Bundle"))
+            header, found = bundle_header.read(value, place)
+            causes += found
+            continue
+        item, found = _item(value, place, table, registry)
         causes += found
         if item is None:
             continue
@@ -233,7 +252,7 @@ def parse(
         causes.append(errors.too_many("manifests", len(items), MAX_OBJECTS))
     if not items and not causes:
         causes.append(errors.required("manifests", "at least one object"))
-    return items, causes
+    return items, causes, header
 
 
 def _documents(manifests: bytes) -> list[tuple[str, Any, list[str]]]:
@@ -294,6 +313,8 @@ def _checked(
     namespace = meta.get("namespace") or ("default" if kind.namespaced else "")
     place = f"{place} ({kind.kind} {f'{namespace}/' if namespace else ''}{meta['name']})"
     causes = []
+    if (kind.resource, namespace, meta["name"]) == SEQUENCES:
+        causes.append(errors.forbidden_field(place, "it is the device's own"))
     if not kind.namespaced and meta.get("namespace"):
         causes.append(
             errors.forbidden_field(f"{place} metadata.namespace", "not allowed on this type")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from . import clients, manifests
+from . import clients, manifests, senders
 from . import lab as labs
 
 Object = dict[str, Any]
@@ -295,6 +295,18 @@ def test_the_node_or_a_file_holds_updates(new_lab: Callable[..., labs.Lab], tmp_
     )
     assert tampered.status == 403
     fleet.until("Ready")
+
+    # What was signed once is taken for ever, unless it is signed, too, what comes after what.
+    devices, file = tmp_path / "devices", tmp_path / "numbered"
+    devices.write_text(senders.listed(lab, "127.0.0.1", tmp_path) + "\n")
+    file.write_text(json.dumps(fleet.config("numbered")))
+    common = ("--devices", str(devices), "--bundle", "numbered", "--key", str(key), str(file))
+    sender = str(senders.PROGRAM)
+    assert "ready" in lab.run(sender, "--sequence", "7", *common).stdout
+    replayed = lab.run(sender, "--sequence", "6", *common, check=False)
+    told = "its edgeorch.io/sequence is 6, and one of 7 was taken before"
+    assert (replayed.returncode, told in replayed.stdout) == (1, True)
+    lab.kubectl("delete", "bundle", "numbered", "--timeout=60s", seconds=70)
 
     lab.kubectl("annotate", "node", lab.name, "edgeorch.io/hold-updates=the robot moves")
     held = signed(fleet.config("two"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +15,8 @@ import pytest
 from scripts.lablib import kernel
 
 from . import lab as labs
-from . import manifests
+from . import manifests, senders
 
-SENDER = labs.CHECKOUT / "scripts/fleet-push"
 NET = "198.51.100"
 
 
@@ -45,20 +43,6 @@ def bridged(devices: list[labs.Lab]) -> Iterator[str]:
         kernel.ip("netns", "delete", name)
 
 
-def listed(lab: labs.Lab, number: int, folder: Path) -> str:
-    """The device's line for the sender: its token opens nothing but bundles."""
-    ca = folder / f"{lab.name}.crt"
-    cluster = json.loads(lab.device.kubeconfig.read_text())["clusters"][0]["cluster"]
-    ca.write_bytes(subprocess.run(
-        ["base64", "-d"], input=cluster["certificate-authority-data"].encode(),
-        capture_output=True, check=True,
-    ).stdout)  # fmt: skip
-    config = ("--config", str(lab.device.config))
-    made = lab.run("edgeorch", *config, "token", "create", "fleet", "--role", "fleet")
-    token = made.stdout.split()[-1]
-    return f"{lab.name} https://{NET}.{number}:6443 {token} {ca}"
-
-
 def app(text: str, command: str) -> list[dict[str, Any]]:
     config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "app"}}
     return [{**config, "data": {"text": text}},
@@ -73,7 +57,9 @@ def test_a_bad_bundle_stops_after_the_first_wave_and_undoes_itself(
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         made = pool.map(lambda _: new_lab(load=(images["busybox-latest"],)), range(count))
         devices = list(made)
-    lines = [listed(lab, number, tmp_path) for number, lab in enumerate(devices, 1)]
+    lines = [
+        senders.listed(lab, f"{NET}.{number}", tmp_path) for number, lab in enumerate(devices, 1)
+    ]
     fleet = tmp_path / "devices"
     fleet.write_text("\n".join(lines) + "\n")
 
@@ -86,7 +72,13 @@ def test_a_bad_bundle_stops_after_the_first_wave_and_undoes_itself(
         def send(objects: list[dict[str, Any]], *options: str) -> labs.Result:
             file = tmp_path / "app.yaml"
             file.write_text("\n---\n".join(map(json.dumps, objects)))
-            command = ["nsenter", f"--net=/run/netns/{netns}", str(SENDER), "--devices", str(fleet)]
+            command = [
+                "nsenter",
+                f"--net=/run/netns/{netns}",
+                str(senders.PROGRAM),
+                "--devices",
+                str(fleet),
+            ]
             command += ["--bundle", "app", "--waves", f"{first},100%", *options, str(file)]
             return labs.call(command, check=False, seconds=170)
 

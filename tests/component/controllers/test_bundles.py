@@ -434,6 +434,36 @@ async def test_what_two_of_one_bundle_want_is_told_before_anything_is_done(devic
     assert "robot" in device.names("pods")
 
 
+async def test_an_older_version_is_not_taken_any_more(
+    tmp_path: pathlib.Path, clock: clocks.ManualClock
+) -> None:
+    """After a cut and a new beginning neither; a dry run is no promise."""
+
+    async def refused(device: Device, **asked: Any) -> None:
+        with pytest.raises(errors.StatusError, match="was taken before"):
+            await device.push(config("a"), force=True, **asked)
+
+    async with running(tmp_path, clock) as device:
+        await device.until(lambda: "kube-system" in device.names("namespaces"), "all there")
+        await device.push(config("a"))
+        await device.push(config("b"), sequence=9, dry_run=True)
+        await device.push(config("b"), sequence=7)
+        await device.settled("Ready")
+        await refused(device)
+        await refused(device, sequence=6)
+    async with running(tmp_path, clock) as device:
+        await refused(device, sequence=6)
+        await device.store.delete("bundles.edgeorch.io", "", "app", {})
+        await device.until(lambda: not device.names("bundles.edgeorch.io"), "gone")
+        await refused(device, sequence=6, dry_run=True)
+        await device.push(config("b"), sequence=7)
+        await device.push(config("c"), sequence=8)
+        await refused(device, sequence=7)
+        # Whoever administers the device has the last word.
+        await device.store.delete(*bundles.SEQUENCES)
+        await device.push(config("a"), sequence=1)
+
+
 async def test_a_wrong_deadline_is_told_with_all_else(device: Device) -> None:
     for dry_run in (False, True):
         with pytest.raises(errors.StatusError) as refused:
