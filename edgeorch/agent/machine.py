@@ -154,6 +154,7 @@ def oci_machine(facts: Facts, parent: Parent, *, with_devices: bool) -> oci_spec
         found,
         facts.swap_control,
         facts.hugetlb_cgroup,
+        facts.memory_cgroup,
     )
 
 

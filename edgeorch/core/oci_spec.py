@@ -92,6 +92,8 @@ class Machine(Struct, frozen=True):
     """Whether memory.swap.max is there (cgroup v2)."""
     hugetlb: bool = False
     """Whether huge pages are counted."""
+    memory: bool = True
+    """Whether memory is: runc refuses a limit that it cannot set."""
 
 
 class Surroundings(Struct, frozen=True):
@@ -305,11 +307,12 @@ def _resources(
         ],
         "cpu": cpu,
     }
-    if limits.memory_bytes is not None:
+    bounded = machine.memory and limits.memory_bytes is not None
+    if bounded:
         found["memory"] = {"limit": limits.memory_bytes}
     if machine.hugetlb and (pages := cgroups.huge_pages(container.resources)):
         found["hugepageLimits"] = [{"pageSize": size, "limit": most} for size, most in pages]
-    if unified := _unified(machine, memory_bounded=limits.memory_bytes is not None):
+    if unified := _unified(machine, memory_bounded=bounded):
         found["unified"] = unified
     return found
 

@@ -353,6 +353,14 @@ def test_swap_and_the_reach_of_an_oom_kill(
     assert found.get("unified") == unified
 
 
+@pytest.mark.ask(27)
+def test_without_the_memory_controller_there_is_no_limit_that_runc_would_refuse() -> None:
+    machine = structs.replace(MACHINE, memory=False)
+    found = _spec({"resources": BOUNDED}, machine)["linux"]["resources"]
+
+    assert not {"memory", "unified"} & set(found)
+
+
 def test_outer_mounts_come_before_inner_ones() -> None:
     targets = [mount["destination"] for mount in _spec({})["mounts"]]
 
