@@ -17,6 +17,7 @@ from . import clients, manifests
 from . import lab as labs
 from .test_kills import reboot
 
+HOST_PORT = 8088
 FIRST, SECOND, NEIGHBOUR = "192.0.2.6", "192.0.2.7", "192.0.2.8"
 
 
@@ -104,7 +105,7 @@ def works_at(lab: labs.Lab, address: str) -> None:
     """Everything that outsiders use, at that address."""
     labs.until(lambda: node_addresses(lab) == [address], "the node's address")
     labs.until(lambda: ingress(lab) == [address], "the load balancer's address")
-    for port in (lab.get("svc/web")["spec"]["ports"][0]["nodePort"], 8080):
+    for port in (lab.get("svc/web")["spec"]["ports"][0]["nodePort"], 8080, HOST_PORT):
         labs.until(
             lambda port=port: answers(lab, address, port, lan=True),  # type: ignore[misc]
             f"port {port} at {address}",
@@ -125,7 +126,7 @@ def lives(lab: labs.Lab) -> dict[str, object]:
     return {"pods": pods, "process": lab.pid}
 
 
-@pytest.mark.ask(8, 9)
+@pytest.mark.ask(8, 9, 10)
 def test_an_uplink_comes_late_goes_and_comes_back_with_another_address(
     new_lab: Callable[..., labs.Lab], images: dict[str, Path]
 ) -> None:
@@ -133,7 +134,12 @@ def test_an_uplink_comes_late_goes_and_comes_back_with_another_address(
     uplink = Uplink(lab)
     lab.apply(
         manifests.listed(
-            manifests.deployment("web", manifests.container(manifests.NAMES)),
+            manifests.deployment(
+                "web",
+                manifests.container(
+                    manifests.NAMES, ports=[{"containerPort": 80, "hostPort": HOST_PORT}]
+                ),
+            ),
             manifests.deployment("asker"),
             manifests.service("web", "LoadBalancer", 8080),
             manifests.pod(

@@ -249,6 +249,11 @@ def test_a_newer_push_does_not_wait_for_one_that_is_stuck(fleet: Fleet) -> None:
     images = {pod["spec"]["containers"][0]["image"] for pod in lab.items("pods", *n)}
     assert images == {"nginx:1.26"}
 
+    # Nor does taking the whole of it back.
+    fleet.push(fleet.web(image="nginx:1.99"), query="deadlineSeconds=3600")
+    lab.kubectl("delete", "bundle", fleet.name, "--timeout=60s", seconds=70)
+    assert not lab.items("deployments", *n)
+
 
 def test_a_fleet_that_cannot_be_reached_takes_it_back(fleet: Fleet) -> None:
     fleet.push(fleet.config("one"))

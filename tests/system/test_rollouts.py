@@ -60,6 +60,7 @@ def test_a_restart_fails_no_request(lab: labs.Lab, web: int) -> None:
     assert before.isdisjoint({p["metadata"]["uid"] for p in lab.items("pods", *N)})
 
 
+@pytest.mark.ask(19)
 def test_a_bad_image_gets_stuck_and_the_old_pods_serve(lab: labs.Lab, web: int) -> None:
     with clients.steady(lab.device.lan, lab.address, web, "/version", every=0.02) as seen:
         lab.kubectl("set", "image", "deploy/web", "web=nginx:no-such", *N)
