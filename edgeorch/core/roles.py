@@ -121,7 +121,10 @@ BUILT_IN = {
     ),
     PREFIX + VIEW: (*_VIEW, *_DEVICE),
     PREFIX + FLEET: (
-        Rule((ALL,), _FLEET, ("bundles", "bundles/manifests", "bundles/status")),
+        # What becomes of a bundle only changes with manifests: those may have to be signed.
+        Rule((ALL,), _FLEET, ("bundles/manifests",)),
+        Rule((*_READ, "delete"), _FLEET, ("bundles",)),
+        Rule(_READ, _FLEET, ("bundles/status",)),
     ),
     PREFIX + METRICS: (
         Rule(("get",), paths=("/metrics", *_HEALTH)),

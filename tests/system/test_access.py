@@ -89,6 +89,9 @@ def test_a_fleet_pushes_bundles_and_does_nothing_else(
     refused = lab.try_kubectl(*fleet, "get", "configmap", "pushed", "-n", namespace)
     assert '"t-fleet" cannot get resource "configmaps"' in refused.stderr
     assert lab.try_kubectl("--token", tokens["view"], "get", "bundle", namespace).returncode == 0
+    version = json.dumps({"spec": {"version": "sha256:" + "0" * 64}})
+    refused = lab.try_kubectl(*fleet, "patch", "bundle", namespace, "--type=merge", "-p", version)
+    assert '"t-fleet" cannot patch resource "bundles"' in refused.stderr
     lab.kubectl(*fleet, "delete", "bundle", namespace)
     told = re.search(rf'.*edgeorch.audit.* user="t-fleet" .*name="{namespace}".*', lab.log())
     assert told
