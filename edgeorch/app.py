@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 import edgeorch
-from edgeorch.lib import clean_stop, conditions, journal, memory, sdnotify, tasks, time_floor
+from edgeorch.lib import boots, clean_stop, conditions, journal, memory, sdnotify, tasks, time_floor
 from edgeorch.lib import clock as clocks
 from edgeorch.model import kinds
 from edgeorch.store import backup, database, objects, recovery
@@ -70,7 +70,7 @@ async def _device(config: configuration.Config) -> AsyncIterator[None]:
     build = _import_device()
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(_alone(pathlib.Path(config.data_dir)))
-        stop = clean_stop.CleanStop(pathlib.Path(config.data_dir) / "running", clean_stop.boot())
+        stop = clean_stop.CleanStop(pathlib.Path(config.data_dir) / "running", boots.boot_id())
         stop.begin()
         stack.callback(stop.end)
         floor = time_floor.TimeFloor(pathlib.Path(config.data_dir) / "clock")

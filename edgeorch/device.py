@@ -58,6 +58,7 @@ from edgeorch.controllers import (
 from edgeorch.core import devices, dns_zone, ipam, load_balancing, pressure
 from edgeorch.dns import settings as dns_settings
 from edgeorch.lib import (
+    boots,
     caches,
     clock_steps,
     conditions,
@@ -342,7 +343,7 @@ class Device:
     def _build_service_tokens(self) -> service_tokens.ServiceTokens:
         """With the key that signs them, made at the first start."""
         key = files.ensure_secret(self._data_dir / "service-account.key", service_tokens.KEY_BYTES)
-        return service_tokens.ServiceTokens(self._objects, key, self._clock, moments.boot())
+        return service_tokens.ServiceTokens(self._objects, key, self._clock, boots.boot_id())
 
     def _build_meter(self) -> summaries.Summaries:
         return summaries.Summaries(

@@ -23,12 +23,6 @@ _SETTLE = 1.0
 """Seconds in which changes gather."""
 
 
-class _Target(msgspec.Struct, frozen=True):
-    media_type: str
-    digest: str
-    size: int
-
-
 class Store(Protocol):
     async def targets(self) -> dict[str, oci.Descriptor]:
         """What every name points at. Raises ContainerdError."""
@@ -39,7 +33,7 @@ class ImageIndex:
         self._images = images
         self._path = path
         self._changed = asyncio.Event()
-        self._known: dict[str, _Target] | None = None
+        self._known: dict[str, oci.Descriptor] | None = None
         self.paused = False
         """While images are being made anew: what is not there yet is not forgotten."""
 
@@ -50,16 +44,12 @@ class ImageIndex:
     def read(self) -> dict[str, oci.Descriptor]:
         """What was known last. Blocks."""
         try:
-            found = msgspec.json.decode(self._path.read_bytes(), type=dict[str, _Target])
+            return msgspec.json.decode(self._path.read_bytes(), type=dict[str, oci.Descriptor])
         except FileNotFoundError:
             return {}
         except (OSError, msgspec.MsgspecError) as error:
             log.warning("Cannot read %s: %s", self._path, error)
             return {}
-        return {
-            name: oci.Descriptor(each.media_type, each.digest, each.size)
-            for name, each in found.items()
-        }
 
     async def run(self) -> None:
         while True:
@@ -76,13 +66,9 @@ class ImageIndex:
             await asyncio.to_thread(self._write, found)
 
     def _write(self, found: dict[str, oci.Descriptor]) -> None:
-        index = {
-            name: _Target(target.media_type, target.digest, target.size)
-            for name, target in sorted(found.items())
-        }
+        index = dict(sorted(found.items()))
         if self._known is None:
-            before = self.read()
-            self._known = {n: _Target(t.media_type, t.digest, t.size) for n, t in before.items()}
+            self._known = self.read()
         if index == self._known:
             return
         try:

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping
 from msgspec import Struct, field
 
 from edgeorch.core import cgroups, node_resources, oci_spec, qos
-from edgeorch.lib import cgroupfs
+from edgeorch.lib import boots, cgroupfs
 
 _CGROUP = cgroupfs.ROOT
 _PROC = pathlib.Path("/proc")
@@ -107,7 +107,7 @@ def _listener(socket_path: str) -> str:
 
 def read() -> Facts:
     return Facts(
-        boot_id=_text(_PROC / "sys/kernel/random/boot_id"),
+        boot_id=boots.boot_id(),
         machine_id=_text(pathlib.Path("/etc/machine-id")),
         system_uuid=_text(pathlib.Path("/sys/class/dmi/id/product_uuid"))
         or _text(pathlib.Path("/etc/machine-id")),

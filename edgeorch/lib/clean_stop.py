@@ -20,14 +20,6 @@ _CUT = "cut"
 CUT = "the device was cut off (power, or a crash of the system) while it was running"
 
 
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-
-
-def boot() -> str:
-    """Tells one boot of the machine from another. Raises OSError."""
-    return _BOOT_ID.read_text().strip()
-
-
 class CleanStop:
     def __init__(self, path: Path, boot: str) -> None:
         """`boot` is the id of this one."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import gzip
 import hashlib
 import logging
 import os
@@ -178,39 +179,14 @@ def _compare(blob: Path, described: oci.Descriptor, folder: Path) -> str:
         try:
             with tarfile.open(fileobj=plain, mode="r|") as archive:
                 return _differs(archive, folder)
-        except (tarfile.TarError, zlib.error, EOFError) as error:
+        except (tarfile.TarError, zlib.error, gzip.BadGzipFile, EOFError) as error:
             return f"its blob cannot be read: {error}"
 
 
-class _Inflated:
-    """As a file that is read from its beginning to its end."""
-
-    def __init__(self, source: IO[bytes]) -> None:
-        self._source = source
-        self._unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
-        self._left = b""
-
-    def read(self, size: int) -> bytes:
-        while len(self._left) < size:
-            if self._unpacker.eof:
-                rest = self._unpacker.unused_data or self._source.read(_CHUNK)
-                if not rest:
-                    break
-                self._unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
-                self._left += self._unpacker.decompress(rest)
-                continue
-            data = self._source.read(_CHUNK)
-            if not data:
-                raise EOFError("the blob ends too early")
-            self._left += self._unpacker.decompress(data)
-        found, self._left = self._left[:size], self._left[size:]
-        return found
-
-
-def _plain(packed: IO[bytes], media_type: str) -> IO[bytes] | None:
+def _plain(packed: IO[bytes], media_type: str) -> IO[bytes] | gzip.GzipFile | None:
     """The archive as it was; None where that takes more than there is."""
     if media_type.endswith("gzip"):
-        return _Inflated(packed)  # type: ignore[return-value] # all that tarfile asks for
+        return gzip.GzipFile(fileobj=packed)
     return None if media_type.endswith("zstd") else packed
 
 

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator
 
 from msgspec import Struct
 
+from edgeorch.lib import boots
 from edgeorch.runtime import client, errors, stamps
 from edgeorch.runtime.pb import leases_pb2
 
@@ -99,15 +100,11 @@ def owner_lives(lease: Lease) -> bool:
     """Whether the process that made it still runs, in this boot."""
     boot, _, rest = lease.labels.get(OWNER, "").partition("/")
     pid, _, started = rest.partition("/")
-    return boot == _boot_id() and pid.isdecimal() and _started(int(pid)) == started
+    return boot == boots.boot_id() and pid.isdecimal() and _started(int(pid)) == started
 
 
 def _owner() -> str:
-    return f"{_boot_id()}/{os.getpid()}/{_started(os.getpid())}"
-
-
-def _boot_id() -> str:
-    return pathlib.Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return f"{boots.boot_id()}/{os.getpid()}/{_started(os.getpid())}"
 
 
 def _started(pid: int) -> str:
