@@ -37,6 +37,8 @@ OK, WARNING, FAILURE = "ok", "warning", "failure"
 MIN_CONTAINERD = (1, 6)
 MIN_NFT = (1, 0, 2)
 MIN_KERNEL = (5, 10)
+_FREEBIND = 15
+"""IP_FREEBIND: an address may be bound before a link brings it, as the API does it."""
 
 
 class Finding(Struct, frozen=True):
@@ -335,6 +337,7 @@ def _accepts(path: pathlib.Path) -> bool:
 def _listening(address: str, port: int) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.setsockopt(socket.IPPROTO_IP, _FREEBIND, 1)
         try:
             probe.bind((address, port))
         except OSError:

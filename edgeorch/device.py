@@ -32,6 +32,7 @@ from edgeorch.agent.volumes import folders as volume_folders
 from edgeorch.api import (
     auth,
     certs,
+    doors,
     health,
     kubeconfig,
     made_tokens,
@@ -317,7 +318,10 @@ class Device:
             token,
         )
         listen = server.Listen(
-            network=[(self._config.api.address, self._config.api.port)],
+            network=[
+                (each, self._config.api.port)
+                for each in doors.places(self._config.api.address, str(self._network.gateway))
+            ],
             tls=self._authority.context,
             socket=self._config.api_socket,
             health=(self._config.health.address, self._config.health.port),
@@ -450,8 +454,10 @@ class Device:
         self._objects.admit_with(kinds.CUSTOM_RESOURCE_DEFINITION.resource, definitions)
 
     def _addresses_changed(self, found: addresses.NodeAddresses) -> None:
-        self._services.move(device_services.API, found.host)
-        self._services.move(device_services.DNS, str(self._network.gateway))
+        bridge = str(self._network.gateway)
+        at = doors.endpoint(self._config.api.address, found.host, bridge)
+        self._services.move(device_services.API, at)
+        self._services.move(device_services.DNS, bridge)
         if self._balancers is not None:
             self._balancers.move(found.physical)
         self._dns.network_changed()

@@ -8,6 +8,7 @@ and for its first whole request.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import socket
 from typing import TYPE_CHECKING, Any
@@ -25,11 +26,32 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _BACKLOG = 128
+_FREEBIND = 15
+"""IP_FREEBIND of ip(7), of IPv6 as well: the address may be one that a link brings later."""
+_LOOPBACK = "127.0.0.1"
 HANDSHAKE = 10.0
 """Seconds that a TLS handshake may take."""
 FIRST_REQUEST = 30.0
 """Seconds until the first request of a connection must have come, headers and all."""
 CONNECTIONS, PER_ADDRESS = 600, 300
+
+
+def places(address: str, bridge: str) -> list[str]:
+    """Where the API listens, if `address` is what the configuration says.
+
+    Of one link alone: on the loopback too, for kubectl on the device, and on our own bridge, for
+    pods. Those are there whether or not that link is.
+    """
+    only = ipaddress.ip_address(address)
+    return [address] if only.is_unspecified or only.is_loopback else [address, _LOOPBACK, bridge]
+
+
+def endpoint(address: str, host: str, bridge: str) -> str:
+    """Where pods find it; "" for nowhere. `host`: where they find the device."""
+    only = ipaddress.ip_address(address)
+    if only.is_loopback:
+        return ""
+    return host if only.is_unspecified else bridge
 
 
 class Crowd:
@@ -129,6 +151,7 @@ def listener(address: tuple[str, int], crowd: Crowd) -> Listener:
     found.crowd = crowd
     try:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.setsockopt(socket.IPPROTO_IP, _FREEBIND, 1)
         if family == socket.AF_INET6:
             found.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         found.bind(address)

@@ -35,6 +35,8 @@ class NodeConfig(Section, frozen=True, kw_only=True):
 
 class ApiConfig(Section, frozen=True, kw_only=True):
     address: str = "0.0.0.0"
+    """Where it listens. With an address of one link also on the loopback and on the bridge, and
+    whether or not that link is up."""
     port: int = 6443
     kubeconfig: str = "/etc/edgeorch/kubeconfig.yaml"
     """Where the administrator's kubeconfig is written, mode 0600."""

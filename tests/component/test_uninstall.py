@@ -110,6 +110,7 @@ def test_everything_that_was_made_goes(disk: Disk, uninstall: Uninstall) -> None
     assert "kept" not in uninstall().stdout
 
 
+@pytest.mark.ask(28)
 def test_volumes_stay_until_they_are_not_wanted(disk: Disk, uninstall: Uninstall) -> None:
     disk.program()
     volume = disk.volume("/var/lib/edgeorch/storage")
@@ -119,6 +120,7 @@ def test_volumes_stay_until_they_are_not_wanted(disk: Disk, uninstall: Uninstall
     assert not disk.data.exists()
 
 
+@pytest.mark.ask(28)
 def test_a_dry_run_names_what_would_go_and_stay_and_touches_nothing(
     disk: Disk, uninstall: Uninstall
 ) -> None:
@@ -192,6 +194,7 @@ def test_purging_takes_volumes_only_out_of_a_place_of_others(
     assert film.read_text() == "x"
 
 
+@pytest.mark.ask(28)
 @pytest.mark.parametrize("purge", [(), ("--purge-volumes",)], ids=["keep", "purge"])
 @pytest.mark.parametrize("where", ["films", "images/usb", "storage/disk"])
 def test_what_is_mounted_there_is_not_touched(

@@ -90,6 +90,7 @@ async def test_never_does_not_pull(lab: Lab) -> None:
     assert waiting["message"] == told
 
 
+@pytest.mark.ask(10)
 async def test_an_image_here_is_used_when_no_registry_answers(lab: Lab) -> None:
     await lab.run("always", container={"imagePullPolicy": "Always"})
     await lab.running("always")

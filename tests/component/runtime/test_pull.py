@@ -117,6 +117,7 @@ async def test_a_damaged_byte_is_fetched_again(
     await runtime.images.config(source.name)
 
 
+@pytest.mark.ask(16)
 async def test_what_cannot_fit_is_not_begun(
     runtime: Runtime, registry: registries.Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -122,6 +122,30 @@ def test_a_listener_lets_in_whom_there_is_room_for() -> None:
         assert len(listener.crowd) == 0
 
 
+@pytest.mark.ask(8)
+@pytest.mark.parametrize("address", ["192.0.2.250", "2001:db8::7"])
+def test_a_listener_needs_no_link(address: str) -> None:
+    """An address that nobody has yet."""
+    if ":" in address and not socket.has_ipv6:
+        pytest.skip("no IPv6 here")
+    with doors.listener((address, 0), doors.Crowd()) as listener:
+        assert listener.getsockname()[0] == address
+
+
+@pytest.mark.parametrize(
+    ("address", "places", "endpoint"),
+    [
+        ("0.0.0.0", ["0.0.0.0"], "192.0.2.1"),
+        ("::", ["::"], "192.0.2.1"),
+        ("192.0.2.1", ["192.0.2.1", "127.0.0.1", "10.42.0.1"], "10.42.0.1"),
+        ("127.0.0.1", ["127.0.0.1"], ""),
+    ],
+)
+def test_where_the_api_is_found(address: str, places: list[str], endpoint: str) -> None:
+    assert doors.places(address, "10.42.0.1") == places
+    assert doors.endpoint(address, "192.0.2.1", "10.42.0.1") == endpoint
+
+
 TOLD = [
     (call(ANN), True),
     (call(ANN, "patch"), True),
