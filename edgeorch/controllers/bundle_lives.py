@@ -33,6 +33,8 @@ class Life(Struct):
     parts: tuple[str, Sequence[bundle_parts.Part]] = ("", ())
     wrong: Sequence[str] = ()
     """What this edgeorch cannot read of that version."""
+    owed: bool = False
+    """It was pushed again while updates were held."""
     restores: int = 0
     """How often in a row something that was gone was made again."""
     restored: float = 0.0
@@ -90,7 +92,8 @@ class Lives:
         else:
             life.was_ready = True
             life.ready_since = now if life.ready_since is None else life.ready_since
-        is_to_change = status.version != bundle_plan.aim(bundle) or any(m.absent for m in missing)
+        is_lost = any(each.absent for each in missing)
+        is_to_change = life.owed or is_lost or status.version != bundle_plan.aim(bundle)
         return bundle_plan.Seen(
             stored={
                 version
@@ -110,6 +113,7 @@ class Lives:
             ),
             held=self._held() if is_to_change else "",
             failed=life.failed,
+            owed=life.owed,
             health_url=bundle.spec.health_url or self._health_url,
             has_workloads=any(part.runs_pods for part in parts),
         )

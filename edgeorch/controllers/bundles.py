@@ -189,11 +189,11 @@ class Bundles(frame.Controller[str]):
             if asked.dry_run:
                 return outcome
             bundle = await self._keep(asked, version)
-            outcome.held = (
-                self._held() if bundle.view(bundles.Bundle).status.version != version else ""
-            )
+            is_there = bundle.view(bundles.Bundle).status.version == version
+            outcome.held = "" if is_there and not changes.any() else self._held()
             if outcome.held:
-                outcome.phase = bundle_plan.PENDING
+                self._lives.of(bundle).owed = is_there
+                outcome.phase = self._phase(asked.name) if is_there else bundle_plan.PENDING
                 outcome.changes = bundles.Changes()
             else:
                 outcome.changes = await self._apply(bundle, version, asked.items)
@@ -348,7 +348,7 @@ class Bundles(frame.Controller[str]):
                 spare_data=bundle_push.spares_data(bundle, version),
                 going_back=version == bundle.status.last_good_version != bundle.spec.version,
             )
-        life.failed = "; ".join(changes.failed)
+        life.failed, life.owed = "; ".join(changes.failed), life.owed and bool(changes.failed)
         told = f"Version {bundles.short(version)}: {changes}"
         if changes.failed:
             self._events.event(

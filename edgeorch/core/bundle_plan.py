@@ -101,6 +101,8 @@ class Seen(Struct, frozen=True):
     health_url: str = ""
     has_workloads: bool = False
     """What can be ready for a moment and then no more."""
+    owed: bool = False
+    """`target` was pushed again, and waits: it may undo what was changed by hand."""
 
 
 class Decision(Struct, frozen=True):
@@ -143,9 +145,13 @@ def decide(bundle: bundles.Bundle, seen: Seen) -> Decision:
         return _not_applied(bundle, target, seen)
     is_good = target == bundle.status.last_good_version
     found = (_established if is_good else _on_trial)(bundle, target, seen)
-    if found.do is Do.GO_BACK or not any(each.absent for each in seen.missing):
+    if found.do is Do.GO_BACK:
         return found
-    return _restored(found, seen)
+    if seen.owed and not seen.held:
+        return replace(found, do=Do.APPLY, again=None)
+    if any(each.absent for each in seen.missing):
+        return _restored(found, seen)
+    return replace(found, held=seen.held) if seen.owed else found
 
 
 def restores(attempt: Attempt) -> int:

@@ -116,6 +116,10 @@ class Changes(Struct):
         told = [f"{len(names)} {what}" for what, names in self.lists().items() if names]
         return ", ".join(told) or "nothing"
 
+    def any(self) -> bool:
+        """Whether anything becomes otherwise at once."""
+        return bool(self.created or self.configured or self.pruned or self.kept)
+
     def lists(self) -> dict[str, list[str]]:
         return {each.name: getattr(self, each.name) for each in structs.fields(self)}
 

@@ -133,10 +133,8 @@ class Model:
         return now if now.held else replace(now, gone=frozenset())
 
     def pushed(self, version: Version) -> Model:
-        """What is on the device already is no update: it is made whole at once, held or not."""
         refused = tuple(each for each in self.refused if each != version)
-        gone = frozenset[str]() if self.there == version else self.gone
-        return replace(self, wanted=version, refused=refused, gone=gone).rested()
+        return replace(self, wanted=version, refused=refused).rested()
 
     def late(self) -> Model:
         """The version on trial, if there is one, has had its time."""
@@ -341,7 +339,8 @@ class Fleet(stateful.RuleBasedStateMachine):
             self._push(version, cut, force=force)
 
     def _push(self, version: Version, cut: int | None, *, force: bool = False) -> None:
-        waits = self.model.held and self.model.there != version
+        model = self.model
+        waits = model.held and (model.there != version or bool(model.gone))
         Fleet.pushes += 1
 
         async def do() -> None:

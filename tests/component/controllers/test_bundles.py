@@ -369,6 +369,41 @@ async def test_a_hold_leaves_what_is_deleted_gone(device: Device) -> None:
     await device.settled("Ready")
 
 
+async def test_a_hold_is_for_what_was_changed_by_hand_too(device: Device) -> None:
+    """Pushed again, the same version would undo it."""
+    store = device.store
+
+    def by_hand(obj: Object) -> Object:
+        return {**obj, "data": {"v": "2"}}
+
+    await device.push(config("a", data={"v": "1"}))
+    await device.settled("Ready")
+    device.hold.why = "somebody tries something"
+    again = await device.push(config("a", data={"v": "1"}))
+    assert (again.held, again.changes.unchanged) == ("", ["ConfigMap default/a"])
+    await store.update("configmaps", "default", "a", by_hand)
+    again = await device.push(config("a", data={"v": "1"}))
+    assert (again.held, again.phase) == (device.hold.why, "Ready")
+    held = [{"type": "Held", "status": "True"}]
+
+    def told() -> bool:
+        conditions = device.status()["conditions"]
+        return held == [
+            {name: each[name] for name in ("type", "status")}
+            for each in conditions
+            if each["type"] == "Held"
+        ]
+
+    await device.until(told, "held")
+    assert store.get("configmaps", "default", "a").decode()["data"] == {"v": "2"}
+    device.hold.why = ""
+    device.hold.news.set()
+    await device.until(
+        lambda: store.get("configmaps", "default", "a").decode()["data"] == {"v": "1"}, "undone"
+    )
+    await device.settled("Ready")
+
+
 async def test_a_namespace_comes_back_with_all_that_the_bundle_has_in_it(
     device: Device, clock: clocks.ManualClock
 ) -> None:

@@ -153,6 +153,13 @@ CASES = {
         Seen(BOTH, [GONE], _after(99, restores=1, restored_since=10.0)),
         Do.RESTORE, NEW, "Degraded",
     ),
+    "it was pushed again": (
+        _bundle(version=NEW, last_good_version=NEW), Seen(BOTH, owed=True), Do.APPLY, NEW, "Ready",
+    ),
+    "it was pushed again, and is held": (
+        _bundle(version=NEW, last_good_version=NEW), Seen(BOTH, owed=True, held="no"),
+        Do.WAIT, NEW, "Ready",
+    ),
     "too late, whatever was deleted": (
         _bundle(version=NEW, last_good_version=OLD), Seen(BOTH, [GONE], _after(60)),
         Do.GO_BACK, NEW, "RolledBack",
