@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 import edgeorch
+from edgeorch.core import hardware
 from edgeorch.lib import boots, clean_stop, conditions, journal, memory, sdnotify, tasks, time_floor
 from edgeorch.lib import clock as clocks
 from edgeorch.model import kinds
@@ -172,6 +173,7 @@ async def _store(
         spare=pathlib.Path(config.run_dir) / "store",
     )
     await db.open()
+    board.listen(functools.partial(_look_again, db))
     try:
         store = objects.Objects(db, kinds.Registry(), clock)
         await store.load()
@@ -182,6 +184,14 @@ async def _store(
             yield store, db
     finally:
         await db.close()
+
+
+def _look_again(
+    db: database.Database, before: conditions.Condition | None, now: conditions.Condition
+) -> None:
+    """The store is to know of a medium that fails, or works again, before somebody writes."""
+    if now.type in hardware.MEDIA and (now.wrong or (before is not None and before.wrong)):
+        db.look()
 
 
 def _store_path(config: configuration.Config) -> pathlib.Path:

@@ -16,6 +16,9 @@ WEAK_NOW, CAPPED_NOW, THROTTLED_NOW, HOT_NOW = 0x1, 0x2, 0x4, 0x8
 SINCE_BOOT = 16
 """Each bit again, this much higher: it has been so since boot."""
 
+_LOCKED, _ERRORS = "ReadonlyFilesystem", "FilesystemErrors"
+MEDIA = frozenset((_LOCKED, _ERRORS))
+"""Conditions after which a medium may no longer take writes, or take them again."""
 NEAR_ITS_END = 10
 """Tenths of its life that an eMMC has used: 0x0A is 90 to 100 %, 0x0B is beyond."""
 _CARD_ERRORS = ("Data Timeout", "Data CRC", "ADMA Error", "Request Timedout")
@@ -95,7 +98,7 @@ def _speed(bits: int) -> Judged:
 
 def _read_only(locked: Iterable[str]) -> Judged:
     # As node-problem-detector names it.
-    kind, names = "ReadonlyFilesystem", ", ".join(sorted(locked))
+    kind, names = _LOCKED, ", ".join(sorted(locked))
     if not names:
         return Judged(kind, False, "FilesystemIsNotReadOnly", "Filesystem is not read-only")
     fix = "dmesg says why; mount -o remount,rw, or reboot so that it is checked; a card that does "
@@ -104,7 +107,7 @@ def _read_only(locked: Iterable[str]) -> Judged:
 
 
 def _file_systems(errors: Mapping[str, int]) -> Judged:
-    kind = "FilesystemErrors"
+    kind = _ERRORS
     bad = [f"{name}: {count}" for name, count in sorted(errors.items()) if count]
     if not bad:
         return Judged(kind, False, "NoFilesystemErrors", "no errors are recorded on ext4")

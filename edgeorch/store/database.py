@@ -79,6 +79,8 @@ class Database:
         self._on_spare = False
         self._wanted = False
         """Others need the reserve."""
+        self._doubted = False
+        """The medium may have changed."""
         self._owed: dict[str, int] = {}
         """Numbers that were set meanwhile."""
         self._reserve = reserve.Reserve(path.parent / "reserve", reserved)
@@ -210,6 +212,11 @@ class Database:
         self._wanted = True
         self._wake.set()
 
+    def look(self) -> None:
+        """The medium is said to have changed: know what it takes before somebody writes."""
+        self._doubted = True
+        self._wake.set()
+
     def no_room(self) -> str | None:
         """Why nothing new is taken in: what little room there is is for making more."""
         if not self._reserve.is_short():
@@ -323,6 +330,9 @@ class Database:
                 if self._wanted:
                     self._wanted = False
                     await asyncio.to_thread(self._reserve.give_up)
+                if self._doubted:
+                    self._doubted = False
+                    await self._try()
                 await self.flush()
 
     def _patience(self) -> float | None:
@@ -336,12 +346,18 @@ class Database:
             if await asyncio.to_thread(self._reserve.make):
                 log.info("The store has its reserve again")
             return
+        await self._try()
+
+    async def _try(self) -> None:
+        """Find out by writing whether the medium takes writes."""
         try:
             if self._on_spare:
                 async with self._turn:
                     await self._leave_spare()
             await self.set_number("tried", 0)
         except StorageError as error:
+            if self.failure is None:
+                log.error("%s", error)
             self.failure = str(error)
         else:
             self._works()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import signal
@@ -10,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from edgeorch.store import backup
 from scripts.lablib import kernel
 
+from . import clients, manifests
 from . import lab as labs
-from . import manifests
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +171,37 @@ def test_a_device_without_containerd_starts_and_says_so(own: labs.Lab) -> None:
     own.rollout("deploy/web")
     assert len(own.items("pods")) == 3
     assert not [line for line in alone.lines if "Traceback" in line]
+
+
+def test_a_damaged_store_is_mended_and_told_of(own: labs.Lab) -> None:
+    store = own.device.data / "edgeorch/state.db"
+    own.lab("stop")
+    backup.make(store)  # which the device does once an hour
+    with store.open("r+b") as file:
+        file.write(b"not a database at all")
+    own.lab("start")
+    labs.until(lambda: own.health("/readyz").status == 200, "ready with what was saved")
+    own.rollout("deploy/web")
+    own.wait("node", "condition=StoreRestored", "--all")
+    reasons = {event["reason"] for event in own.items("events")}
+    assert "StoreWasDamaged" in reasons
+    own.lab("stop")
+    own.lab("start")
+    own.wait("node", "condition=Ready", "--all")
+    labs.until(lambda: own.health("/readyz").status == 200, "ready")
+
+
+def test_a_loop_that_hangs_answers_nobody(own: labs.Lab) -> None:
+    """Nobody else answers in its place, be it that it lives or that it is ready."""
+    os.kill(own.pid, signal.SIGSTOP)
+    try:
+        for url in ("/livez", "/readyz"):
+            ask = functools.partial(clients.fetch, "127.0.0.1", 10248, url, 0.3)
+            with pytest.raises(TimeoutError):
+                clients.in_netns(own.device.netns, ask)
+    finally:
+        os.kill(own.pid, signal.SIGCONT)
+    assert own.health("/livez").status == 200
 
 
 def _livez(lab: labs.Lab) -> bool:

@@ -323,6 +323,8 @@ def test_on_a_medium_that_fails_reads_are_served(
         (medium.break_down, ("dmesg",), runs),
     ):
         fail()
+        if fail == medium.make_read_only:
+            labs.until(lambda: small.health("/readyz").status == 500, "it is seen without a write")
         refused(small, "ServiceUnavailable", *words)
         works(small)
         ready = small.health("/readyz?verbose")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from edgeorch import check, config
+from edgeorch.lib import tasks
 from edgeorch.model import errors
 from edgeorch.store import database, objects
 from tests import media
@@ -141,6 +142,21 @@ async def test_one_that_turned_read_only_says_so(medium: media.Medium) -> None:
         assert len(reserve_of(medium)) == 4
         assert store.find("configmaps", "default", "held")
         assert store.failure == refused.value.message
+
+
+async def test_one_that_turned_read_only_is_known_of_before_anybody_writes(
+    medium: media.Medium,
+) -> None:
+    db = database.Database(store_on(medium))
+    await db.open()
+    async with tasks.running({"writer": db.run}):
+        medium.make_read_only()
+        db.look()
+        async with asyncio.timeout(10):
+            while db.failure is None:
+                await asyncio.sleep(0.01)
+    assert f"the file system of {medium.path} is read-only" in db.failure
+    await db.close()
 
 
 async def test_one_that_fails_says_so(medium: media.Medium) -> None:
