@@ -22,22 +22,32 @@ FIRST, SECOND, NEIGHBOUR = "192.0.2.6", "192.0.2.7", "192.0.2.8"
 
 
 class Uplink:
-    """The device's only cable."""
+    """The device's only cable, or modem."""
 
     def __init__(self, lab: labs.Lab) -> None:
-        self._lab = lab
+        self._device = lab.device
         kernel.ip("address", "add", f"{NEIGHBOUR}/24", "dev", "lan0", netns=lab.device.lan)
+
+    def pull_out(self) -> None:
+        """The interface itself goes, and with it every route."""
+        kernel.ip("link", "delete", "uplink0", netns=self._device.netns)
+        kernel.ip("route", "flush", "exact", "default", netns=self._device.netns)
+
+    def put_in(self) -> None:
+        peer = ("peer", "name", "lan0", "netns", self._device.lan)
+        kernel.ip("link", "add", "uplink0", "type", "veth", *peer, netns=self._device.netns)
+        kernel.ip("link", "set", "lan0", "up", netns=self._device.lan)
+        kernel.ip("address", "add", f"{NEIGHBOUR}/24", "dev", "lan0", netns=self._device.lan)
 
     def cut(self) -> None:
         """No carrier, no address, and no route anywhere."""
-        netns = self._lab.device.netns
+        netns = self._device.netns
         kernel.ip("address", "flush", "dev", "uplink0", "scope", "global", netns=netns)
         kernel.ip("link", "set", "uplink0", "down", netns=netns)
         kernel.ip("route", "flush", "exact", "default", netns=netns)
-        assert not self._lab.run("ip", "route", "show", "default").stdout
 
-    def plug(self, address: str) -> None:
-        netns = self._lab.device.netns
+    def connect(self, address: str) -> None:
+        netns = self._device.netns
         kernel.ip("link", "set", "uplink0", "up", netns=netns)
         kernel.ip("address", "add", f"{address}/24", "dev", "uplink0", netns=netns)
         kernel.ip("route", "add", "default", "via", NEIGHBOUR, netns=netns)
@@ -155,8 +165,9 @@ def test_an_uplink_comes_late_goes_and_comes_back_with_another_address(
     lab.rollout("deploy/asker")
     lab.wait("pod/on-host", "condition=Ready")
 
-    uplink.cut()
+    uplink.pull_out()
     reboot(lab)
+    assert not lab.run("ip", "route", "show", "default").stdout
     for name in ("web", "asker"):
         lab.rollout(f"deploy/{name}")
     lab.wait("pod/on-host", "condition=Ready")
@@ -165,12 +176,13 @@ def test_an_uplink_comes_late_goes_and_comes_back_with_another_address(
     works_alone(lab)
     before = lives(lab)
 
-    uplink.plug(FIRST)
+    uplink.put_in()
+    uplink.connect(FIRST)
     works_at(lab, FIRST)
     uplink.cut()
     labs.until(lambda: ingress(lab) == [], "no address again")
     works_alone(lab)
-    uplink.plug(SECOND)
+    uplink.connect(SECOND)
     works_at(lab, SECOND)
     works_alone(lab)
     assert lives(lab) == before
