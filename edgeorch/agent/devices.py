@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from edgeorch.agent import device_nodes
 from edgeorch.core import admission, devices, oci_spec
+from edgeorch.core.observed import Held
 from edgeorch.lib import inotify
 
 if TYPE_CHECKING:
@@ -137,6 +138,19 @@ class Devices:
             if self.identity(given) not in (None, each.device_nodes):
                 found.add(each.id)
         return frozenset(found)
+
+    def held(self, pod: views.Pod) -> dict[str, tuple[Held, ...]]:
+        """By container name, what the pod's containers have and whether it is there."""
+        there = {(name, unit.id) for name, units in self._inventory.items() for unit in units}
+        return {
+            container: tuple(
+                Held(f"{admission.DEVICES}{name}", id_, (name, id_) in there)
+                for name, ids in given.items()
+                for id_ in ids
+            )
+            for (uid, container), given in self._given.items()
+            if uid == pod.metadata.uid
+        }
 
     def _busy(self, name: str, owner: Owner, pod: views.Pod) -> dict[str, int]:
         """How many others use each unit. Init containers of the same pod have had their time."""

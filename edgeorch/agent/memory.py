@@ -14,8 +14,10 @@ from edgeorch.core.eviction import Eviction
 from edgeorch.core.observed import Failure, Hook, PodSeen, ProbeKind, Sandbox, State, Stop
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from edgeorch.agent import images
-    from edgeorch.core.observed import Container
+    from edgeorch.core.observed import Container, Held
     from edgeorch.model import views
 
 
@@ -51,6 +53,7 @@ class Memory(Struct):
         containers: tuple[Container, ...],
         volumes_wanted: str,
         moved: frozenset[str] = frozenset(),
+        devices: Mapping[str, tuple[Held, ...]] | None = None,
     ) -> PodSeen:
         return PodSeen(
             sandbox=self.sandbox,
@@ -64,6 +67,7 @@ class Memory(Struct):
             stops=self.stops,
             failures=self.failures,
             moved=moved,
+            devices=devices or {},
             accepted_at=self.accepted_at,
             ending_since=self.ending_since,
             eviction=self.eviction,

@@ -195,14 +195,15 @@ class PodWorker:
         if not ending:
             wanted = shop.volumes.version(self.pod)
         moved = shop.devices.moved(self.pod.metadata.uid, containers)
-        seen = memory.seen(containers, wanted, moved)
+        held = shop.devices.held(self.pod)
+        seen = memory.seen(containers, wanted, moved, held)
         now = shop.clock.monotonic()
         said = pod_phase.verdict(self.pod, seen, now)
         if memory.ending_since is None and (ending or said is not None):
             if said is not None and said.reason == pod_phase.DEADLINE and not self.pod.terminal:
                 shop.voice.pod(self.pod, "Normal", said.reason, said.message)
             memory.ending_since = now
-            seen = memory.seen(containers, wanted)
+            seen = memory.seen(containers, wanted, moved, held)
         return seen
 
     def _notice_lost_sandbox(self) -> None:

@@ -112,6 +112,14 @@ class Failure(Struct, frozen=True):
     count: int = 1
 
 
+class Held(Struct, frozen=True):
+    """A device that a container was given."""
+
+    resource: str
+    id: str
+    present: bool
+
+
 class Hook(enum.Enum):
     """How far the postStart hook of a container is. An adopted container counts as DONE."""
 
@@ -137,6 +145,8 @@ class PodSeen(Struct, frozen=True):
     """By topic, as the actions name them."""
     moved: frozenset[str] = frozenset()
     """Container ids whose devices are other nodes by now: plugged in again, mostly."""
+    devices: Mapping[str, tuple[Held, ...]] = field(default_factory=dict)
+    """By container name."""
     accepted_at: float = 0.0
     """When the agent first saw the pod."""
     ending_since: float | None = None

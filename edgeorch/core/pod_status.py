@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from edgeorch.core import actions, eviction, pod_phase, pod_plan, qos, restarts
-from edgeorch.core.observed import Container, Exit, Failure, Kind, PodSeen, State
+from edgeorch.core.observed import Container, Exit, Failure, Held, Kind, PodSeen, State
 from edgeorch.lib import backoff
 from edgeorch.model import views
 from edgeorch.model.kinds import Object
@@ -143,7 +143,7 @@ def _container_status(
             entry["user"] = {"linux": shown}
     _states(pod, spec, kind, seen, latest, before, around, entry)
     _bound_messages(pod, entry)
-    _resources(spec, latest, entry)
+    _resources(spec, seen, latest, entry)
     if spec.lifecycle is not None and spec.lifecycle.stop_signal:
         entry["stopSignal"] = spec.lifecycle.stop_signal
     return entry
@@ -285,13 +285,26 @@ def _waiting(reason: str, message: str) -> Object:
     return {"reason": reason, "message": message} if message else {"reason": reason}
 
 
-def _resources(spec: views.Container, latest: Container | None, entry: Object) -> None:
+def _resources(
+    spec: views.Container, seen: PodSeen, latest: Container | None, entry: Object
+) -> None:
     if latest is None or latest.state is State.CREATED:
         return
     asked = {"limits": spec.resources.limits, "requests": spec.resources.requests}
     entry["resources"] = {name: dict(amounts) for name, amounts in asked.items() if amounts}
     if spec.resources.requests:
         entry["allocatedResources"] = dict(spec.resources.requests)
+    if held := seen.devices.get(spec.name):
+        entry["allocatedResourcesStatus"] = _health(held)
+
+
+def _health(held: Iterable[Held]) -> list[Object]:
+    """What is unplugged is told, whether or not the container minds (KEP-4680)."""
+    found: dict[str, list[Object]] = {}
+    for each in held:
+        health = "Healthy" if each.present else "Unhealthy"
+        found.setdefault(each.resource, []).append({"resourceID": each.id, "health": health})
+    return [{"name": name, "resources": units} for name, units in found.items()]
 
 
 def _go_duration(seconds: float) -> str:

@@ -141,6 +141,14 @@ def test_a_device_that_was_unplugged_comes_back_to_its_container(lab: labs.Lab, 
         every = lab.get("pod/reader")["status"]["containerStatuses"]
         return {each["name"]: (each["restartCount"], each["ready"]) for each in every}
 
+    def health() -> str:
+        every = lab.get("pod/reader")["status"]["containerStatuses"]
+        (main,) = (each for each in every if each["name"] == "main")
+        (told,) = main["allocatedResourcesStatus"]
+        (unit,) = told["resources"]
+        assert (told["name"], unit["resourceID"]) == (GPS, str(path))
+        return str(unit["health"])
+
     def until(main: tuple[int, bool]) -> None:
         labs.until(lambda: states() == {"main": main, "beside": (0, True)}, f"main {main}")
 
@@ -159,9 +167,12 @@ def test_a_device_that_was_unplugged_comes_back_to_its_container(lab: labs.Lab, 
     plug(LOOP)
     fresh()
     # The same node again: what the container has is good.
+    assert health() == "Healthy"
     unplug()
+    labs.until(lambda: health() == "Unhealthy", "the pod says so")
     plug(LOOP)
-    labs.until(lambda: capacity(lab, GPS) == ("1", "1"), "it is back")
+    labs.until(lambda: health() == "Healthy", "it is back")
+    labs.until(lambda: capacity(lab, GPS) == ("1", "1"), "the node says so, too")
     assert leads_to(LOOP)
     # Another one, also at once: only the container that has it starts again.
     path.unlink()

@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 
 from edgeorch.core import pod_status
-from edgeorch.core.observed import Container, Failure, Kind, PodSeen, ProbeKind, State
+from edgeorch.core.observed import Container, Failure, Held, Kind, PodSeen, ProbeKind, State
 from tests.unit.core import pods
 
 NOW = "2026-01-01T00:00:00Z"
@@ -233,3 +233,20 @@ def test_addresses_follow_the_devices_and_stay_while_it_has_none() -> None:
         assert after["containerStatuses"] == before["containerStatuses"]
         alone = structs.replace(AROUND, host_ip="")
         assert pod_status.derive(pod, here, after, alone) == after
+
+
+def test_a_device_that_is_not_there_is_unhealthy() -> None:
+    gps, cam = "devices.edgeorch.io/gps", "devices.edgeorch.io/cam"
+    held = (Held(gps, "/dev/a", True), Held(cam, "/dev/v", True), Held(gps, "/dev/b", False))
+    (status,) = derive(pods.pod(), pods.seen(pods.container(), devices={"main": held}))[
+        "containerStatuses"
+    ]
+
+    told = {
+        each["name"]: [(unit["resourceID"], unit["health"]) for unit in each["resources"]]
+        for each in status["allocatedResourcesStatus"]
+    }
+    assert told == {
+        gps: [("/dev/a", "Healthy"), ("/dev/b", "Unhealthy")],
+        cam: [("/dev/v", "Healthy")],
+    }
