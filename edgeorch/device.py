@@ -65,7 +65,6 @@ from edgeorch.lib import (
     conditions,
     files,
     journal,
-    memory,
     metrics,
     signatures,
     tasks,
@@ -514,8 +513,7 @@ class Device:
         """Some time after pods have come, gone or changed; an idle device is not woken."""
         while True:
             await asyncio.sleep(MEMORY_REST)
-            memory.give_back()
-            self._soft_limit.look()
+            self._soft_limit.rest()
             async with self._objects.watch(kinds.POD.resource) as changes:
                 await anext(changes)
 

@@ -37,6 +37,13 @@ class SoftLimit:
         self._give_back = give_back
         self._least = 0
         self.drops = 0
+        self.rests = 0
+
+    def rest(self) -> None:
+        """Things have calmed down: free pages go back, whether or not there is a limit."""
+        self._give_back()
+        self.rests += 1
+        self.look()
 
     def look(self) -> None:
         if not self._limit:
@@ -68,5 +75,11 @@ class SoftLimit:
             "edgeorch_memory_cache_drops_total",
             "How often caches were dropped for it.",
             lambda: self.drops,
+            kind="counter",
+        )
+        registry.one(
+            "edgeorch_memory_given_back_total",
+            "How often free pages were given back some time after pods had come, gone or changed.",
+            lambda: self.rests,
             kind="counter",
         )
