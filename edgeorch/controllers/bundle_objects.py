@@ -82,11 +82,13 @@ class BundleObjects:
             errors.Cause("FieldValueDuplicate", each.place, each.told)
             for each in bundle_conflicts.conflicts(items)
         ]
+        freed = {what for _, stored, claims in self._in_the_way(bundle, items) for what in claims}
         coming = {item.key for item in items if self._objects.find(*item.key) is None}
         for item in bundle_order.ordered(items):
             unchecked = self._unchecked(item, coming)
+            tried = bundle_conflicts.without(item, freed) if freed else item
             try:
-                did = await self._one(bundle, item, coming=unchecked, dry_run=True)
+                did = await self._one(bundle, tried, coming=unchecked, dry_run=True)
             except errors.StatusError as error:
                 causes += _causes(item, error)
             else:
@@ -94,6 +96,23 @@ class BundleObjects:
         keep = {item.key for item in items}
         await self._prune(bundle, keep, changes, spare_data=spare_data, dry_run=True)
         return changes, causes
+
+    def _in_the_way(
+        self, bundle: str, items: Sequence[Item]
+    ) -> Iterator[tuple[Kind, Stored, set[str]]]:
+        """What the bundle has no more, but still holds something that one of `items` asks for:
+        a Service that is given another name keeps its node port."""
+        wanted = {claim.what for item in items for claim in bundle_conflicts.claims(item)}
+        keep = {item.key for item in items}
+        for kind in bundle_conflicts.CLAIMING if wanted else ():
+            for stored in self._objects.list(kind.resource).items:
+                obj = stored.decode()
+                is_ours = bundle in bundles.managers_in(obj) and not _is_shared(bundle, obj)
+                if not is_ours or (kind.resource, *stored.key) in keep:
+                    continue
+                claims = {claim.what for claim in bundle_conflicts.claims(Item(kind, obj, ""))}
+                if claims & wanted:
+                    yield kind, stored, claims & wanted
 
     def _unchecked(self, item: Item, coming: Collection[Key]) -> list[str]:
         """The object's namespace, when something that its admission asks for comes with it."""
@@ -140,7 +159,11 @@ class BundleObjects:
         `spare_data`: claims, volumes and namespaces that are not wanted any more stay for now.
         `going_back`: what cannot be changed to what it was is made anew.
         """
-        changes = await self._written(bundle, items, going_back=going_back)
+        changes = Changes()
+        for kind, stored, _ in self._in_the_way(bundle, items):
+            did = await self._taken_away(bundle, kind, stored, (), spare_data, dry_run=False)
+            did.append_to(changes)
+        await self._write(bundle, items, changes, going_back=going_back)
         if not changes.failed:
             keep = {item.key for item in items}
             await self._prune(bundle, keep, changes, spare_data=spare_data)
@@ -148,19 +171,19 @@ class BundleObjects:
 
     async def restore(self, bundle: str, items: Sequence[Item]) -> Changes:
         """Some objects of a version that is on the device."""
-        return await self._written(bundle, items)
-
-    async def _written(
-        self, bundle: str, items: Sequence[Item], *, going_back: bool = False
-    ) -> Changes:
         changes = Changes()
+        await self._write(bundle, items, changes)
+        return changes
+
+    async def _write(
+        self, bundle: str, items: Sequence[Item], changes: Changes, *, going_back: bool = False
+    ) -> None:
         for group in _groups(items):
             done = await asyncio.gather(
                 *(self._tried(bundle, item, going_back=going_back) for item in group)
             )
             for did in done:
                 did.append_to(changes)
-        return changes
 
     async def prune(self, bundle: str, keep: Collection[Key] = ()) -> Changes:
         """Take away what the bundle holds besides `keep`."""

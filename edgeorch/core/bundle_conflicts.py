@@ -5,7 +5,8 @@ Each of them alone could be created, so that trying them one by one tells nothin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import copy
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from msgspec import Struct
 
@@ -13,6 +14,9 @@ from edgeorch.model import kinds
 from edgeorch.model.bundles import Item
 from edgeorch.model.kinds import Object
 
+CLAIMING = (kinds.SERVICE, kinds.PRIORITY_CLASS)
+"""Kinds whose objects may ask for something."""
+_ADDRESS, _PORT = "clusterIP ", "nodePort "
 _EXPOSED = ("NodePort", "LoadBalancer")
 
 
@@ -50,20 +54,39 @@ def claims(item: Item) -> list[Claim]:
     return []
 
 
+def without(item: Item, freed: Collection[str]) -> Item:
+    """The object as it can be tried while somebody who is to go still has what it asks for."""
+    asked = {claim.what for claim in claims(item) if claim.what in freed}
+    if not asked:
+        return item
+    if item.kind is not kinds.SERVICE:
+        return Item(item.kind, {**item.obj, "globalDefault": False}, item.place)
+    obj = copy.deepcopy(item.obj)
+    spec = obj["spec"]
+    if any(what.startswith(_ADDRESS) for what in asked):
+        spec.pop("clusterIP", None)
+        spec.pop("clusterIPs", None)
+    ports = ((port, "nodePort") for port in spec.get("ports") or ())
+    for holder, name in ((spec, "healthCheckNodePort"), *ports):
+        if f"{_PORT}{holder.get(name)}" in asked:
+            del holder[name]
+    return Item(item.kind, obj, item.place)
+
+
 def _service(spec: Object) -> Iterator[Claim]:
     kind = spec.get("type") or "ClusterIP"
     if kind != "ExternalName":
         for path, address in _addresses(spec):
-            yield Claim(f"clusterIP {address}", path)
+            yield Claim(f"{_ADDRESS}{address}", path)
     if kind not in _EXPOSED:
         return
     for index, port in enumerate(spec.get("ports") or ()):
         if number := port.get("nodePort"):
-            yield Claim(f"nodePort {number}", f"spec.ports[{index}].nodePort")
+            yield Claim(f"{_PORT}{number}", f"spec.ports[{index}].nodePort")
     is_checked = kind == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
     if is_checked and (number := spec.get("healthCheckNodePort")):
         # Of the same range as node ports.
-        yield Claim(f"nodePort {number}", "spec.healthCheckNodePort")
+        yield Claim(f"{_PORT}{number}", "spec.healthCheckNodePort")
 
 
 def _addresses(spec: Object) -> Iterable[tuple[str, str]]:

@@ -435,18 +435,61 @@ async def test_a_namespace_comes_back_with_all_that_the_bundle_has_in_it(
     await device.settled("Ready")
 
 
-async def test_what_two_of_one_bundle_want_is_told_before_anything_is_done(device: Device) -> None:
-    """Each of them alone could have it; and what one of them brings the other may use."""
-    store = device.store
+def service(name: str, **port: int) -> Object:
+    spec = {"type": "NodePort", "ports": [{"port": 80, **port}]}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}
+
+
+def node_ports(device: Device) -> dict[str, int]:
+    """Of each Service."""
+    return {
+        stored.name: stored.decode()["spec"]["ports"][0]["nodePort"]
+        for stored in device.store.list("services").items
+    }
+
+
+@pytest.fixture
+def allocating(device: Device) -> Device:
     services = allocation.ServiceAllocator("10.9.0.0/24", (30000, 30002), lambda _: 0)
-    store.allocate_with("services", services)
+    device.store.allocate_with("services", services)
+    return device
+
+
+async def test_a_service_that_is_renamed_keeps_its_port(
+    allocating: Device, clock: clocks.ManualClock
+) -> None:
+    """And gets it back."""
+    device = allocating
+    await device.push(service("a", nodePort=30000))
+    await device.settled("Ready")
+    for dry_run in (True, False):
+        found = await device.push(service("b", nodePort=30000), dry_run=dry_run)
+        assert (found.changes.created, found.changes.pruned) == (
+            ["Service default/b"],
+            ["Service default/a"],
+        )
+    assert node_ports(device) == {"b": 30000}
+    await device.settled("Ready")
+    await device.push(service("c", nodePort=30000), never())
+    assert node_ports(device) == {"c": 30000}
+    clock.advance(DEADLINE + 1)
+    device.bundles.wake("app")
+    await device.settled("RolledBack")
+    assert node_ports(device) == {"b": 30000}
+    # What is somebody else's stays so.
+    theirs = service("theirs", nodePort=30001)
+    theirs["metadata"]["namespace"] = "default"
+    await device.store.create("services", theirs)
+    with pytest.raises(errors.StatusError, match="provided port is already allocated"):
+        await device.push(service("d", nodePort=30001))
+
+
+async def test_what_two_of_one_bundle_want_is_told_before_anything_is_done(
+    allocating: Device,
+) -> None:
+    """Each of them alone could have it; and what one of them brings the other may use."""
+    device, store = allocating, allocating.store
     store.admit_with("pods", account_admission.AccountAdmission(store))
-
-    def service(name: str, **port: int) -> Object:
-        spec = {"type": "NodePort", "ports": [{"port": 80, **port}]}
-        meta = {"name": name}
-        return {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": spec}
-
     with pytest.raises(errors.StatusError) as refused:
         await device.push(service("a", nodePort=30000), service("b", nodePort=30000))
     (cause,) = refused.value.details["causes"]
@@ -461,11 +504,7 @@ async def test_what_two_of_one_bundle_want_is_told_before_anything_is_done(devic
     # Whatever is free is given out last: here it would be the port that the other asks for.
     outcome = await device.push(pod, account, service("a"), service("b", nodePort=30000))
     assert not outcome.changes.failed
-    ports = {
-        stored.name: stored.decode()["spec"]["ports"][0]["nodePort"]
-        for stored in store.list("services").items
-    }
-    assert ports == {"a": 30001, "b": 30000}
+    assert node_ports(device) == {"a": 30001, "b": 30000}
     assert "robot" in device.names("pods")
 
 

@@ -80,6 +80,22 @@ def test_conflicts(name: str) -> None:
         assert expected in each
 
 
+def test_what_somebody_else_is_to_give_up_is_left_out() -> None:
+    ports = [{"port": 80, "nodePort": 30001}, {"port": 81, "nodePort": 30002}]
+    spec = {**LOCAL, "healthCheckNodePort": 30003, "clusterIP": "10.9.0.7", "ports": ports}
+    item, standard = _items(_service("a", **spec), _class("b", globalDefault=True))
+    assert bundle_conflicts.without(item, ()).obj == item.obj
+    found = bundle_conflicts.without(item, {"nodePort 30002", "nodePort 30003"}).obj["spec"]
+    assert [port.get("nodePort") for port in found["ports"]] == [30001, None]
+    assert (found.get("healthCheckNodePort"), found["clusterIP"]) == (None, "10.9.0.7")
+    everything = {claim.what for claim in bundle_conflicts.claims(item)}
+    assert not bundle_conflicts.claims(bundle_conflicts.without(item, everything))
+    (bare,) = _items({**_service("c"), "spec": {"clusterIP": "10.9.0.8"}})
+    assert bundle_conflicts.without(bare, {"clusterIP 10.9.0.8"}).obj["spec"] == {}
+    (claim,) = bundle_conflicts.claims(standard)
+    assert not bundle_conflicts.claims(bundle_conflicts.without(standard, {claim.what}))
+
+
 def test_what_asks_for_something_certain_goes_first() -> None:
     items = _items(_exposed("a"), _service("b"), _exposed("c", 30001), _class("d"))
     assert [item.key[2] for item in bundle_order.ordered(items)] == ["d", "c", "a", "b"]
