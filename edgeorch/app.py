@@ -24,10 +24,20 @@ from msgspec import Struct
 
 import edgeorch
 from edgeorch.core import hardware
-from edgeorch.lib import boots, clean_stop, conditions, journal, memory, sdnotify, tasks, time_floor
+from edgeorch.lib import (
+    boots,
+    clean_stop,
+    conditions,
+    journal,
+    memory,
+    sdnotify,
+    tasks,
+    time_floor,
+    trial,
+)
 from edgeorch.lib import clock as clocks
 from edgeorch.model import kinds
-from edgeorch.store import backup, database, objects, recovery
+from edgeorch.store import backup, database, former, objects, recovery
 
 if TYPE_CHECKING:
     from edgeorch import config as configuration
@@ -52,8 +62,9 @@ async def serve(config: configuration.Config) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    on_trial = trial.Trial.found()
     try:
-        async with _device(config):
+        async with _device(config, on_trial, stop.set):
             await stop.wait()
             log.info("stopping; containers go on running", extra=journal.fields(journal.STOPPING))
             sdnotify.notify("STOPPING=1")
@@ -61,22 +72,27 @@ async def serve(config: configuration.Config) -> None:
         raise StartError(str(error)) from error
     except OSError as error:
         raise StartError(f"cannot start: {error}") from error
+    if on_trial is not None and on_trial.failure:
+        raise StartError(f"this version is on trial and did not become ready: {on_trial.failure}")
     log.info("stopped")
 
 
 @contextlib.asynccontextmanager
-async def _device(config: configuration.Config) -> AsyncIterator[None]:
-    """The device, serving."""
+async def _device(
+    config: configuration.Config, on_trial: trial.Trial | None, stop: Callable[[], None]
+) -> AsyncIterator[None]:
+    """The device, serving. `stop` is called when its version fails its trial."""
     started = time.monotonic()
     build = _import_device()
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(_alone(pathlib.Path(config.data_dir)))
-        stop = clean_stop.CleanStop(pathlib.Path(config.data_dir) / "running", boots.boot_id())
-        stop.begin()
-        stack.callback(stop.end)
+        last = clean_stop.CleanStop(pathlib.Path(config.data_dir) / "running", boots.boot_id())
+        last.begin()
+        stack.callback(last.end)
         floor = time_floor.TimeFloor(pathlib.Path(config.data_dir) / "clock")
         clock, board = clocks.SystemClock(floor.read()), conditions.Board()
-        stop.tell(board)
+        last.tell(board)
+        trial.tell(board)
         if clocks.is_synchronized():
             clock.follow()
         keep_time = functools.partial(floor.save, clock)
@@ -90,7 +106,8 @@ async def _device(config: configuration.Config) -> AsyncIterator[None]:
 
         db.on_commit = committed
         await stack.enter_async_context(tasks.running({"backups": backups.run}))
-        await stack.enter_async_context(build(config, store, db, clock, board, keep_time).serving())
+        device = build(config, store, db, clock, board, keep_time)
+        await stack.enter_async_context(device.serving())
         log.info(
             "edgeorch %s serves node %s on port %d after %.2f s",
             edgeorch.__version__,
@@ -106,7 +123,18 @@ async def _device(config: configuration.Config) -> AsyncIterator[None]:
         gc.freeze()
         gc.enable()
         sdnotify.notify("READY=1", f"STATUS=serving node {config.node_name}")
-        await stack.enter_async_context(tasks.running({"watchdog": _feed_watchdog}))
+
+        async def proven() -> None:
+            if on_trial is None or await on_trial.run(device.missing, clock.monotonic):
+                await asyncio.to_thread(former.forget, _store_path(config))
+                trial.tell(board)
+            else:
+                stop()
+            await asyncio.Event().wait()
+
+        await stack.enter_async_context(
+            tasks.running({"watchdog": _feed_watchdog, "trial": proven})
+        )
         yield
 
 
@@ -164,6 +192,9 @@ async def _store(
 ) -> AsyncIterator[tuple[objects.Objects, database.Database]]:
     """Open and loaded; written down and closed at the end. Raises StorageError."""
     path = _store_path(config)
+    if (undone := await asyncio.to_thread(former.go_back, path)) is not None:
+        log.error("%s", undone)
+        board.hold("StoreRestored", True, "UpgradeUndone", str(undone))
     if (restored := await asyncio.to_thread(recovery.mend, path)) is not None:
         log.error("%s", restored)
         board.hold("StoreRestored", True, "StoreWasDamaged", str(restored))

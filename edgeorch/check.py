@@ -27,7 +27,7 @@ from edgeorch.agent import hardware
 from edgeorch.core import hardware as judging
 from edgeorch.core import ipam, packet_filters
 from edgeorch.dns import server
-from edgeorch.lib import cgroupfs, json
+from edgeorch.lib import cgroupfs, json, trial
 from edgeorch.lib import clock as clocks
 from edgeorch.net import clashes
 from edgeorch.store import medium
@@ -55,7 +55,9 @@ Check = Callable[[configuration.Config], Finding]
 
 def run(config: configuration.Config) -> list[Finding]:
     told = _conditions(config)
-    return [*(check(config) for check in CHECKS), *(_hardware(config) if told is None else told)]
+    if told is None:
+        told = [*_hardware(config), *_upgrade()]
+    return [*(check(config) for check in CHECKS), *told]
 
 
 def mend(findings: list[Finding]) -> list[str]:
@@ -258,6 +260,12 @@ def _hardware(config: configuration.Config) -> list[Finding]:
     return [
         Finding(each.type, WARNING if each.wrong else OK, each.message, each.fix) for each in found
     ]
+
+
+def _upgrade() -> list[Finding]:
+    """Of the installation that this program is part of; scripts/install makes such."""
+    told, _, fix = trial.undone(pathlib.Path(sys.prefix).parent).rpartition(": ")
+    return [Finding(trial.CONDITION, WARNING, told, fix)] if told else []
 
 
 def _clock(_: configuration.Config) -> Finding:

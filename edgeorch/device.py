@@ -366,6 +366,11 @@ class Device:
             self._clock, self._board, self._agent.tell, steps.wait, self._keep_time
         )
 
+    def missing(self) -> str:
+        """What it is not ready for, "" when it is."""
+        found = ((name, check()) for name, check in self._checks().ready.items())
+        return "; ".join(f"{name}: {reason}" for name, reason in found if reason is not None)
+
     def _checks(self) -> health.Checks:
         return health.Checks(
             ready={

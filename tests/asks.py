@@ -48,7 +48,6 @@ NOT_OURS = {
 """With the reason."""
 
 OWED = {
-    21: "an upgrade in place and back",
     29: "a slow medium",
 }
 """Not shown by a test yet; whoever writes it takes the line away."""

@@ -28,19 +28,32 @@ _GENERATIONS = (".backup", ".backup.1")
 def copies(path: Path) -> list[Path]:
     """Of the store at `path`, the latest first."""
     found = (path.with_name(path.name + suffix) for suffix in _GENERATIONS)
-    return [copy for copy in found if copy.exists()]
+    return [each for each in found if each.exists()]
 
 
 def newest(path: Path, good: Callable[[Path], bool] = lambda _: True) -> Path | None:
-    return next((copy for copy in copies(path) if good(copy)), None)
+    return next((each for each in copies(path) if good(each)), None)
 
 
 def make(path: Path) -> None:
-    """Copy the store as it is now; others read and write it meanwhile. Blocks.
+    """A new generation of what the store is now; others read and write it meanwhile. Blocks.
 
     Raises OSError, sqlite3.Error.
     """
     latest, before = (path.with_name(path.name + suffix) for suffix in _GENERATIONS)
+
+    def shift() -> None:
+        if latest.exists():
+            latest.replace(before)
+
+    copy(path, latest, shift)
+
+
+def copy(path: Path, target: Path, shift: Callable[[], None] = lambda: None) -> None:
+    """To `target`, whole or not at all; `shift` makes room for it when it is on the medium. Blocks.
+
+    Raises OSError, sqlite3.Error.
+    """
     fresh = path.with_name(f"{path.name}.backup.new")
     fresh.unlink(missing_ok=True)
     try:
@@ -50,13 +63,22 @@ def make(path: Path) -> None:
             connection.execute("VACUUM INTO ?", (str(fresh),))
         with fresh.open("rb") as written:
             os.fsync(written.fileno())
-        if latest.exists():
-            latest.replace(before)
-        fresh.replace(latest)
+        shift()
+        fresh.replace(target)
         files.sync_directory(path.parent)
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
+
+
+def former(path: Path, version: int) -> Path:
+    """The copy that is kept when schema `version` is left for one that its edgeorch cannot use."""
+    return path.with_name(f"{path.name}.schema-{version}")
+
+
+def keep_former(path: Path, version: int) -> None:
+    """Before anything is changed. Blocks. Raises OSError, sqlite3.Error."""
+    copy(path, former(path, version))
 
 
 class Backups:

@@ -14,13 +14,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+import sys
 from typing import TYPE_CHECKING
 
 import aiosqlite
 from msgspec import Struct
 
 from edgeorch.lib import metrics
-from edgeorch.store import medium, reserve, schema, spare
+from edgeorch.store import backup, medium, reserve, schema, spare
 
 if TYPE_CHECKING:
     import pathlib
@@ -38,7 +39,7 @@ _UPSERT = """
 INSERT INTO objects (resource, namespace, name, body) VALUES (?, ?, ?, ?)
 ON CONFLICT (resource, namespace, name) DO UPDATE SET body = excluded.body
 """
-_TOUCH = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
+_TOUCH = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
 _DELETE = "DELETE FROM objects WHERE resource = ? AND namespace = ? AND name = ?"
 
 
@@ -232,12 +233,17 @@ class Database:
     async def _migrate(self) -> None:
         (version,) = (await self._one("PRAGMA user_version")) or (0,)
         if version > schema.VERSION:
-            raise StorageError(
-                f"cannot open {self._path}: written by a newer edgeorch (schema {version}, "
-                f"this one knows {schema.VERSION}); install that version again"
-            )
-        if version < schema.VERSION:
+            if await self._needed() > schema.VERSION:
+                raise StorageError(
+                    f"cannot open {self._path}: written by a newer edgeorch (schema {version}, "
+                    f"this one knows {schema.VERSION}); install that version again"
+                )
+            log.info("%s is of the newer schema %d, which only adds", self._path, version)
+        elif version < schema.VERSION:
+            if 0 < version < schema.COMPATIBLE:
+                await asyncio.to_thread(backup.keep_former, self._path, version)
             await self._db.executescript(schema.TABLES)
+            await self._db.execute(_TOUCH, (schema.NEEDED, schema.COMPATIBLE))
             await self._db.execute(f"PRAGMA user_version={schema.VERSION}")
 
     async def _compact(self) -> None:
@@ -257,6 +263,11 @@ class Database:
             log.info("The store stays as large as it is: %s", error)
         else:
             log.info("The store gave %d KiB back", free * size // 1024)
+
+    async def _needed(self) -> int:
+        """The oldest schema whose edgeorch may use the file, by its own account."""
+        found = await self._one("SELECT value FROM meta WHERE name = ?", schema.NEEDED)
+        return found[0] if found else sys.maxsize
 
     @property
     def _db(self) -> aiosqlite.Connection:

@@ -129,7 +129,7 @@ def restore(path: Path, why: str) -> Restored:
     kept = _contents(copy) if copy is not None else Contents()
     rows = salvaged.rows if salvaged.whole and salvaged.rows else {**kept.rows, **salvaged.rows}
     reserved = (each.numbers.get(schema.RESERVED, 0) for each in (salvaged, kept))
-    numbers = {schema.RESERVED: max(reserved) + JUMP}
+    numbers = {schema.RESERVED: max(reserved) + JUMP, schema.NEEDED: schema.COMPATIBLE}
     fresh = path.with_name(f"{path.name}.new")
     _write(fresh, rows, numbers)
     aside = _set_aside(path)

@@ -16,7 +16,6 @@ POD = "default_web_0b2f6f1e-0000-4000-8000-000000000000"
 
 pytestmark = [
     pytest.mark.system,
-    pytest.mark.ask(28),
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
 ]
 

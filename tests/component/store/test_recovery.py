@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import pytest
 
-from edgeorch.store import backup, database, recovery
+from edgeorch.store import backup, database, recovery, schema
 
 from .conftest import config_map, namespace, opened
 
@@ -149,6 +149,8 @@ def test_a_first_start_is_no_damage(tmp_path: pathlib.Path) -> None:
 async def test_what_a_newer_edgeorch_has_written_is_not_touched(path: pathlib.Path) -> None:
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version=99")
+        connection.execute("UPDATE meta SET value = 99 WHERE name = ?", (schema.NEEDED,))
+        connection.commit()
     assert recovery.mend(path) is None
     with pytest.raises(database.StorageError, match="newer edgeorch"):
         await names(path)

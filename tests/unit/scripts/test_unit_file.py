@@ -31,7 +31,7 @@ def test_mounts_are_made_where_the_host_sees_them() -> None:
     [
         "Type=notify",
         "WatchdogSec=60",
-        "Restart=on-failure",
+        "Restart=always",
         "KillMode=process",
         "FileDescriptorStoreMax=2048",
         "RuntimeDirectoryPreserve=yes",
