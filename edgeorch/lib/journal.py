@@ -72,10 +72,10 @@ def _named(names: Mapping[str, str]) -> dict[str, str]:
     return {f"EDGEORCH_{name.upper()}": value for name, value in names.items()}
 
 
-def encode(entry: Mapping[str, str]) -> bytes:
+def encode(told: Mapping[str, str]) -> bytes:
     """An entry as journald reads it. Raises ValueError for a name that it would not take."""
     parts = []
-    for name, text in entry.items():
+    for name, text in told.items():
         if _NAME.fullmatch(name) is None:
             raise ValueError(f"not the name of a field of the journal: {name!r}")
         value = text.encode(errors="replace")
@@ -86,6 +86,21 @@ def encode(entry: Mapping[str, str]) -> bytes:
         else:
             parts.append(b"%b=%b\n" % (name.encode(), value))
     return b"".join(parts)
+
+
+def entry(record: logging.LogRecord, message: str) -> dict[str, str]:
+    """All fields of a line that is logged now."""
+    return {
+        "MESSAGE": message,
+        "PRIORITY": str(_priority(record)),
+        **_OURS,
+        "LOGGER": record.name,
+        "CODE_FILE": record.pathname,
+        "CODE_LINE": str(record.lineno),
+        "CODE_FUNC": record.funcName or "",
+        **_about.get(),
+        **getattr(record, _ATTRIBUTE, _NOTHING),
+    }
 
 
 class Handler(logging.Handler):
@@ -111,7 +126,7 @@ class Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            data = encode(self._entry(record))
+            data = encode(entry(record, self.format(record)))
         except Exception:
             self.handleError(record)  # on stderr, not by the log
             return
@@ -130,19 +145,6 @@ class Handler(logging.Handler):
         except OSError:
             return False
         return True
-
-    def _entry(self, record: logging.LogRecord) -> dict[str, str]:
-        return {
-            "MESSAGE": self.format(record),
-            "PRIORITY": str(_priority(record)),
-            **_OURS,
-            "LOGGER": record.name,
-            "CODE_FILE": record.pathname,
-            "CODE_LINE": str(record.lineno),
-            "CODE_FUNC": record.funcName or "",
-            **_about.get(),
-            **getattr(record, _ATTRIBUTE, _NOTHING),
-        }
 
     def close(self) -> None:
         self._socket.close()

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from edgeorch.agent import registry_puller
+from edgeorch.lib import metrics
 from edgeorch.registry import pull
 from edgeorch.runtime import pulling
+from tests import exposition
 from tests.component.agent.conftest import Lab
 from tests.component.runtime import archives, registries
 
@@ -66,6 +68,15 @@ def _secret(registry: str) -> dict[str, object]:
     }
 
 
+def _pulls(lab: Lab, result: str) -> float:
+    registry = metrics.Registry()
+    lab.agent.measure(registry)
+    told = exposition.parse(registry.render())
+    well = told.value("edgeorch_image_pulls_total", result="success")
+    assert told.value("kubelet_image_pull_duration_seconds_count") == well
+    return told.value("edgeorch_image_pulls_total", result=result)
+
+
 async def test_an_absent_image_is_told_and_backed_off(lab: Lab) -> None:
     image = "registry.invalid/nothing:1"
     await lab.run("absent", container={"image": image})
@@ -94,6 +105,7 @@ async def test_never_does_not_pull(lab: Lab) -> None:
 async def test_an_image_here_is_used_when_no_registry_answers(lab: Lab) -> None:
     await lab.run("always", container={"imagePullPolicy": "Always"})
     await lab.running("always")
+    assert _pulls(lab, "made_do") == 1
 
 
 async def test_a_pull_secret_that_comes_late_is_used_at_once(
@@ -112,6 +124,8 @@ async def test_a_pull_secret_that_comes_late_is_used_at_once(
     await lab.objects.create("secrets", _secret(f"127.0.0.1:{registry.port}"))
     await lab.running("closed")
     assert lab.container("closed")["restartCount"] == 0
+    assert _pulls(lab, "error") >= 1
+    assert _pulls(lab, "success") == 1
 
 
 async def test_whoever_waits_for_an_image_goes_on_when_its_first_puller_is_deleted(

@@ -60,13 +60,15 @@ def test_each_has_a_share_and_administrators_have_room() -> None:
         assert not held(stack, guard, auth.User("carl"))
         assert [held(stack, guard, auth.ADMIN) for _ in range(5)] == [True] * 4 + [False]
     assert guard.in_flight == 0
+    assert (guard.refused.value("client"), guard.refused.value("requests")) == (1, 2)
     with contextlib.ExitStack() as stack:
         assert held(stack, guard, ANN)
 
 
 async def test_watches_have_a_share_too() -> None:
     began: list[Call] = []
-    running = longrunning.LongRunning(4, 2, began.append)
+    refused: list[None] = []
+    running = longrunning.LongRunning(4, 2, began.append, lambda: refused.append(None))
     with contextlib.ExitStack() as stack:
         for login in (ANN, ANN, BOB, auth.ADMIN):
             stack.enter_context(running.hold(call(login, "watch"), 60))
@@ -76,6 +78,7 @@ async def test_watches_have_a_share_too() -> None:
         with pytest.raises(errors.StatusError):
             stack.enter_context(running.hold(call(auth.ADMIN, "watch"), 60))
         assert [each.login for each in began] == [ANN, ANN, BOB, auth.ADMIN]
+        assert len(refused) == 2
 
 
 async def test_a_login_that_is_over_ends_what_it_has_begun() -> None:
