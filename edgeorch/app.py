@@ -105,7 +105,9 @@ async def _device(
             backups.changed()
 
         db.on_commit = committed
-        await stack.enter_async_context(tasks.running({"backups": backups.run}))
+        await stack.enter_async_context(
+            tasks.running({"backups": backups.run, "time floor": lambda: floor.run(clock)})
+        )
         device = build(config, store, db, clock, board, keep_time)
         await stack.enter_async_context(device.serving())
         log.info(

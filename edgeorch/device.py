@@ -374,7 +374,7 @@ class Device:
     def _checks(self) -> health.Checks:
         return health.Checks(
             ready={
-                "store": lambda: self._db.failure,
+                "store": lambda: self._db.trouble,
                 "containerd": self._agent.health,
                 "network": self._network.health,
                 "services": self._proxy.health,

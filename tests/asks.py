@@ -46,8 +46,3 @@ NOT_OURS = {
     "through any TCP tunnel that leads to the API's port",
 }
 """With the reason."""
-
-OWED = {
-    29: "a slow medium",
-}
-"""Not shown by a test yet; whoever writes it takes the line away."""

@@ -25,6 +25,8 @@ needs_loop = pytest.mark.skipif(
 )
 _SHUT_DOWN = 0x8004587D
 """EXT4_IOC_SHUTDOWN (fs/ext4/ext4.h): every request fails with EIO from then on."""
+_FREEZE, _THAW = 0xC0045877, 0xC0045878
+"""FIFREEZE, FITHAW (linux/fs.h)."""
 _NO_LOG_FLUSH = 2
 _DETACH = 2
 
@@ -76,6 +78,19 @@ class Medium:
     def mount(self, how: str) -> None:
         """`ro` or `rw`, while nobody has a file open for writing."""
         subprocess.run(["mount", "-o", f"remount,{how}", self.path], check=True)
+
+    @contextlib.contextmanager
+    def stalled(self) -> Iterator[None]:
+        """What is written waits until this is left, as on a card that is busy with itself."""
+        handle = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.ioctl(handle, _FREEZE, 0)
+            try:
+                yield
+            finally:
+                fcntl.ioctl(handle, _THAW, 0)
+        finally:
+            os.close(handle)
 
     def break_down(self) -> None:
         """As if the card had been pulled out."""

@@ -2,7 +2,7 @@
 
 The kernel says when most of it changes (poll(2), POLLPRI); what it keeps quiet about is read once
 a minute, a few small files. Nothing is read that the machine does not have. Mounts change with
-every command that is run in a container: then only what must take writes is looked at.
+every command that is run in a container: then only file systems are looked at.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from edgeorch.core import hardware
@@ -55,18 +55,19 @@ class Hardware:
                     self._board.hold(each.type, each.wrong, each.reason, text)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_AGAIN):
-                        await self._news(told, found.read_only)
+                        await self._news(told, found)
         finally:
             told.close()
 
-    async def _news(self, told: attention.Attention, read_only: Mapping[str, bool]) -> None:
+    async def _news(self, told: attention.Attention, found: hardware.Readings) -> None:
         """Until there may be something to tell."""
-        same = True
-        while same:
+        before, now = (found.read_only, found.file_system_errors), None
+        while now in (None, before):
             changed = await told.wait()
             await asyncio.sleep(_SETTLE)
-            now = await asyncio.to_thread(_read_only, self._written)
-            same = changed <= {_MOUNTS} and now == read_only
+            if not changed <= {_MOUNTS}:
+                return
+            now = await asyncio.to_thread(file_systems, self._written, self._sys)
 
 
 def speaking(sys: pathlib.Path) -> list[pathlib.Path]:
@@ -82,15 +83,12 @@ def read(written: Iterable[pathlib.Path], sys: pathlib.Path = SYS) -> hardware.R
         if (text := _text(path))
     ]
     alarms = [text != "0" for path in _alarms(sys) if (text := _text(path))]
+    read_only, errors = file_systems(written, sys)
     return hardware.Readings(
         throttled=throttled[0] if throttled else None,
         low_voltage=any(alarms) if alarms else None,
-        read_only=_read_only(written),
-        file_system_errors={
-            path.parent.name: int(text)
-            for path in sys.glob("fs/ext4/*/errors_count")
-            if (text := _text(path)).isdigit()
-        },
+        read_only=read_only,
+        file_system_errors=errors,
         wear={path.parent.parent.name: _wear(path.parent) for path in _lives(sys)},
         card_errors={
             path.parent.name: hardware.count_card_errors(text)
@@ -115,12 +113,20 @@ def _wear(folder: pathlib.Path) -> hardware.Wear:
     return hardware.Wear(used, int(_text(folder / "pre_eol_info") or "0", 16))
 
 
-def _read_only(written: Iterable[pathlib.Path]) -> dict[str, bool]:
-    found = {}
+def file_systems(
+    written: Iterable[pathlib.Path], sys: pathlib.Path
+) -> tuple[dict[str, bool], dict[str, int]]:
+    """Whether they can only be read, and what errors were recorded of which. Blocks."""
+    read_only = {}
     for path in written:
         with contextlib.suppress(OSError):
-            found[str(path)] = bool(os.statvfs(path).f_flag & os.ST_RDONLY)
-    return found
+            read_only[str(path)] = bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    errors = {
+        path.parent.name: int(text)
+        for path in sys.glob("fs/ext4/*/errors_count")
+        if (text := _text(path)).isdigit()
+    }
+    return read_only, errors
 
 
 def _text(path: pathlib.Path) -> str:

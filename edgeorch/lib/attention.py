@@ -35,8 +35,8 @@ class Attention:
         self._read(file)
 
     async def wait(self) -> set[pathlib.Path]:
-        """Which have changed since the last call, once one has. Give it a rest before you call
-        again."""
+        """Which have changed since the last call, once one has; that of mounts may be missing, as
+        the kernel tells of it only once. Give it a rest before you call again."""
         loop = asyncio.get_running_loop()
         changed = asyncio.Event()
         loop.add_reader(self._poll.fileno(), changed.set)

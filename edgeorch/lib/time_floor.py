@@ -8,6 +8,7 @@ younger than the write that brought it.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import datetime
 import os
@@ -23,6 +24,7 @@ class TimeFloor:
     def __init__(self, path: pathlib.Path) -> None:
         self._path = path
         self._saved = float("-inf")
+        self._due = asyncio.Event()
 
     def read(self) -> datetime.datetime:
         try:
@@ -32,14 +34,24 @@ class TimeFloor:
             return clocks.RELEASED
 
     def save(self, clock: clocks.Clock) -> None:
-        """A medium that refuses has been told of by others."""
+        """A medium that refuses has been told of by others. Blocks."""
         self._saved = clock.monotonic()
         stamp = clock.now().timestamp()
         with contextlib.suppress(OSError, OverflowError):
             self._path.touch(mode=0o600)
             os.utime(self._path, (stamp, stamp))
 
+    def is_due(self, clock: clocks.Clock) -> bool:
+        return clock.monotonic() - self._saved >= _EVERY
+
     def passing(self, clock: clocks.Clock) -> None:
         """Something is written anyway."""
-        if clock.monotonic() - self._saved >= _EVERY:
-            self.save(clock)
+        if self.is_due(clock):
+            self._due.set()
+
+    async def run(self, clock: clocks.Clock) -> None:
+        """For ever. However slow the medium is, nobody waits for this."""
+        while True:
+            await self._due.wait()
+            await asyncio.to_thread(self.save, clock)
+            self._due.clear()

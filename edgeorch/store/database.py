@@ -12,9 +12,11 @@ Source: https://www.sqlite.org/wal.html, https://www.sqlite.org/pragma.html#prag
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sqlite3
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import aiosqlite
@@ -25,7 +27,7 @@ from edgeorch.store import backup, medium, reserve, schema, spare
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,8 @@ TRY_AGAIN = 5.0
 """Seconds between looks at a medium that has refused."""
 MAKE_ROOM = 30.0
 """Seconds between looks whether there is room again for the reserve that was given up."""
+SLOW = 10.0
+"""Seconds after which a medium that has neither taken nor refused a transaction is in trouble."""
 WORTHWHILE = 1 << 20
 """Bytes of the file that nothing uses any more, from which on it is written anew at a start."""
 _UPSERT = """
@@ -94,6 +98,8 @@ class Database:
         self.on_commit: Callable[[], None] = lambda: None
         self.failure: str | None = None
         """Why the last transaction failed, None while the medium takes writes."""
+        self._began: float | None = None
+        """Since when a transaction is under way."""
         self._took = metrics.Histogram(
             "edgeorch_store_commit_duration_seconds",
             "Seconds that transactions of the store took until they were on the medium.",
@@ -390,7 +396,7 @@ class Database:
             return
         rows = [row for change in changes for row in change.rows]
         try:
-            with self._took.timed():
+            with self._took.timed(), self._under_way():
                 await self._with_reserve("write", lambda: self._transaction(rows))
         except StorageError as error:
             self._fail(changes, error)
@@ -401,12 +407,31 @@ class Database:
             raise
         self._works()
         self._bytes.add(by=sum(len(row.body) for row in rows if row.body is not None))
-        self._keep_ahead()
         self.on_commit()
         for change in changes:
             change.committed()
             if not change.done.done():
                 change.done.set_result(None)
+        if any(each.lacks(size) for each in self._ahead for size in reserve.AHEAD):
+            await asyncio.to_thread(self._keep_ahead)
+
+    @contextlib.contextmanager
+    def _under_way(self) -> Iterator[None]:
+        self._began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._began = None
+
+    @property
+    def trouble(self) -> str | None:
+        """Why writes fail, or are not answered; None while all is well."""
+        if self.failure is None and self._began is not None:
+            waited = time.monotonic() - self._began
+            if waited >= SLOW:
+                where = self._path.parent
+                return f"cannot write {self._path}: {where} has not answered for {waited:.0f} s"
+        return self.failure
 
     async def _transaction(self, rows: Iterable[Row]) -> None:
         puts, deletes = [], []

@@ -109,16 +109,23 @@ class Ahead:
         self._handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         self._libc = ctypes.CDLL(None, use_errno=True)
 
-    def keep(self, size: int) -> None:
-        """See that there are so many bytes of them. Cheap when there are."""
+    def lacks(self, size: int) -> bool:
+        """Whether there are fewer bytes of them. Asks nothing of the medium."""
         found = os.fstat(self._handle)
-        begin = 0 if self._reused else found.st_size
-        if found.st_blocks * _BLOCK >= begin + size:
+        return found.st_blocks * _BLOCK < self._begin(found) + size
+
+    def keep(self, size: int) -> None:
+        """See that there are so many bytes of them. Blocks."""
+        if not self.lacks(size):
             return
+        begin = self._begin(os.fstat(self._handle))
         offset, length = ctypes.c_int64(begin), ctypes.c_int64(size)
         if self._libc.fallocate64(self._handle, _KEEP_SIZE, offset, length):
             told = os.strerror(ctypes.get_errno())
             log.debug("Cannot have blocks for %s beforehand: %s", self._path, told)
+
+    def _begin(self, found: os.stat_result) -> int:
+        return 0 if self._reused else found.st_size
 
     def close(self) -> None:
         os.close(self._handle)

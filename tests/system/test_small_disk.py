@@ -313,6 +313,23 @@ def test_for_want_of_processes_pods_go_in_order(
     small.kubectl("delete", "pod", "--all", "--grace-period=1")
 
 
+@pytest.mark.ask(29)
+def test_a_medium_that_stalls_holds_up_only_what_is_written(
+    small: labs.Lab, medium: media.Medium, steady: None
+) -> None:
+    create = ("create", "configmap", "late", "--from-literal=a=b")
+    with contextlib.ExitStack() as stack:
+        with medium.stalled():
+            late = stack.enter_context(small.background(*create))
+            goes_on(small)
+            assert small.health("/livez").status == 200
+            assert not small.try_kubectl("get", "configmap", "late").stdout
+            assert not late.ended
+        assert late.wait() == 0
+    assert small.get("configmap", "late")["data"] == {"a": "b"}
+    small.kubectl("delete", "configmap", "late")
+
+
 def test_on_a_medium_that_fails_reads_are_served(
     small: labs.Lab, medium: media.Medium, steady: None
 ) -> None:

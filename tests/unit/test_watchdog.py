@@ -14,6 +14,7 @@ from edgeorch import app
 from edgeorch.lib import tasks
 
 
+@pytest.mark.ask(29)
 async def test_signs_of_life_end_while_the_loop_hangs(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

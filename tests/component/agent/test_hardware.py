@@ -111,28 +111,31 @@ async def test_what_containers_mount_is_no_reason_to_read_everything(
 ) -> None:
     monkeypatch.setattr(hardware, "LOOK_AGAIN", 3600.0)
     monkeypatch.setattr(hardware, "_SETTLE", 0.01)
-    read, read_only = hardware.read, hardware._read_only
-    looks = {"all": 0, "written": 0}
+    read, file_systems = hardware.read, hardware.file_systems
+    looks = {"all": 0, "file systems": 0}
 
     def whole(*arguments: Any) -> Any:
         looks["all"] += 1
         return read(*arguments)
 
-    def part(written: Any) -> dict[str, bool]:
-        looks["written"] += 1
-        return read_only(written)
+    def part(*arguments: Any) -> Any:
+        looks["file systems"] += 1
+        return file_systems(*arguments)
+
+    async def looked(times: int) -> None:
+        async with asyncio.timeout(20):
+            while looks["file systems"] < times:
+                await asyncio.sleep(0.01)
 
     monkeypatch.setattr(hardware, "read", whole)
-    monkeypatch.setattr(hardware, "_read_only", part)
+    monkeypatch.setattr(hardware, "file_systems", part)
     board = conditions.Board()
     async with tasks.running({"hardware": hardware.Hardware(board, [medium], medium / "no").run}):
-        await until(board, {})
+        await looked(1)
         other = tmp_path_factory.mktemp("other")
         subprocess.run(["mount", "-t", "tmpfs", "none", other], check=True)
         subprocess.run(["umount", other], check=True)
-        async with asyncio.timeout(20):
-            while looks["written"] < 2:
-                await asyncio.sleep(0.01)
+        await looked(2)
         assert looks["all"] == 1
         subprocess.run(["mount", "-o", "remount,ro", medium], check=True)
         await until(board, {"ReadonlyFilesystem": "FilesystemIsReadOnly"})

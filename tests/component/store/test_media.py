@@ -238,3 +238,24 @@ def test_check_says_what_is_the_matter_with_the_medium(
     assert found.level == check.FAILURE
     assert text in found.text
     assert fix in found.fix
+
+
+@pytest.mark.ask(29)
+async def test_one_that_stalls_holds_up_writes_only_and_says_so(
+    medium: media.Medium, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "SLOW", 0.05)
+    async with opened(store_on(medium)) as store:
+        await store.create("namespaces", namespace("default"))
+        await create(store, "early")
+        with medium.stalled():
+            late = asyncio.ensure_future(create(store, "late"))
+            async with asyncio.timeout(20):
+                while (told := store._db.trouble) is None:
+                    await asyncio.sleep(0.01)
+            assert f"cannot write {store_on(medium)}: {medium.path} has not answered for" in told
+            assert store.find("configmaps", "default", "early") is not None
+            assert not late.done()
+        await late
+        assert store._db.trouble is None
+        assert store.find("configmaps", "default", "late") is not None
