@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 CONDITION = "UncleanStop"
 _CUT = "cut"
 CUT = "the device was cut off (power, or a crash of the system) while it was running"
+KILLED = "edgeorch was killed or crashed while it was running; its containers went on"
 
 
 class CleanStop:
@@ -26,12 +27,14 @@ class CleanStop:
         self._path = path
         self._boot = boot
         self.was_cut = False
+        self.was_killed = False
 
     def begin(self) -> None:
         """A medium that takes no writes has been told of by others."""
         with contextlib.suppress(OSError, UnicodeDecodeError):
             former = self._path.read_text().split()
             # Whoever was killed before it had looked around leaves that to the next.
+            self.was_killed = bool(former)
             self.was_cut = bool(former) and (former[0] != self._boot or _CUT in former)
         text = f"{self._boot} {_CUT}\n" if self.was_cut else f"{self._boot}\n"
         with contextlib.suppress(OSError):
@@ -41,6 +44,8 @@ class CleanStop:
         """Whether it was, as a condition of the node."""
         if self.was_cut:
             board.hold(CONDITION, True, "PowerWasCut", CUT)
+        elif self.was_killed:
+            board.hold(CONDITION, True, "ProcessWasKilled", KILLED)
         else:
             board.hold(CONDITION, False, "StoppedCleanly", "the last stop was a clean one")
 

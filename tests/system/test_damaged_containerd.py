@@ -58,7 +58,8 @@ def test_layers_torn_by_a_cut_are_unpacked_again(
     program.write_bytes(b"")
     _as_after_another_boot(lab)
     lab.lab("start")
-    lab.wait(f"node/{lab.name}", "condition=UncleanStop")
+    reason = "jsonpath={.status.conditions[?(@.type=='UncleanStop')].reason}=PowerWasCut"
+    lab.wait(f"node/{lab.name}", reason)
     assert program.read_bytes() == whole
     told = {event["reason"]: event["message"] for event in lab.items("events")}
     assert "has 0 bytes, not" in told["ImageRepaired"]

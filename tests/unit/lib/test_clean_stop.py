@@ -27,12 +27,15 @@ def test_a_cut_is_what_is_left_of_another_boot(tmp_path: Path) -> None:
 
 
 def test_it_is_a_condition_of_the_node(tmp_path: Path) -> None:
-    board = conditions.Board()
-    started(tmp_path / "running", "one").tell(board)
-    found = board.find(clean_stop.CONDITION)
-    assert found is not None
-    assert not found.wrong
-    started(tmp_path / "running", "two").tell(board)
-    found = board.find(clean_stop.CONDITION)
-    assert found is not None
-    assert found.wrong
+    path = tmp_path / "running"
+    for boot, wrong, reason in [
+        ("one", False, "StoppedCleanly"),
+        ("one", True, "ProcessWasKilled"),
+        ("two", True, "PowerWasCut"),
+    ]:
+        board = conditions.Board()
+        stop = started(path, boot)
+        stop.tell(board)
+        found = board.find(clean_stop.CONDITION)
+        assert found is not None
+        assert (found.wrong, found.reason) == (wrong, reason)
