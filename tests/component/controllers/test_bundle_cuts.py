@@ -94,6 +94,10 @@ class Model:
     held: bool = False
     gone: frozenset[str] = frozenset()
     """Deleted by hand, and not to be made again now."""
+    changed: frozenset[str] = frozenset()
+    """By hand: left so until something is applied."""
+    owed: bool = False
+    """What is there was pushed again, and that waits."""
 
     @property
     def aim(self) -> Version | None:
@@ -102,6 +106,7 @@ class Model:
     @property
     def shown(self) -> dict[str, str]:
         found = self.there.shown if self.there is not None else {}
+        found |= dict.fromkeys(self.changed, BY_HAND)
         return {name: text for name, text in found.items() if name not in self.gone}
 
     @property
@@ -127,14 +132,20 @@ class Model:
         now, aim = self, self.aim
         waits = self.held and aim == self.wanted
         if now.there != aim and not waits:
-            now = replace(now, there=aim, starts=0, gone=frozenset())
+            now = replace(now, there=aim, starts=0).applied()
         if now.there is not None and now.there == now.wanted and now.there.good:
             now = replace(now, good=now.there, starts=0)
-        return now if now.held else replace(now, gone=frozenset())
+        if now.held:
+            return now
+        return now.applied() if now.owed else replace(now, gone=frozenset())
+
+    def applied(self) -> Model:
+        return replace(self, gone=frozenset(), changed=frozenset(), owed=False)
 
     def pushed(self, version: Version) -> Model:
         refused = tuple(each for each in self.refused if each != version)
-        return replace(self, wanted=version, refused=refused).rested()
+        owed = self.there == version and bool(self.gone or self.changed)
+        return replace(self, wanted=version, refused=refused, owed=owed).rested()
 
     def late(self) -> Model:
         """The version on trial, if there is one, has had its time."""
@@ -149,8 +160,8 @@ class Model:
         on_trial = self.there is not None and self.there == self.wanted != self.good
         now = replace(self, starts=self.starts + 1) if on_trial else self
         if on_trial and now.starts >= bundle_plan.MAX_STARTS:
-            return now.late().rested()
-        return now.rested()
+            return replace(now.late(), owed=False).rested()
+        return replace(now, owed=False).rested()
 
     def deleted(self) -> Model:
         return Model(held=self.held)
@@ -261,14 +272,16 @@ async def _files(folder: Path) -> dict[str, Any]:
         store = objects.Objects(db, REGISTRY, clocks.SystemClock())
         await store.load()
         stored = store.find("bundles.edgeorch.io", "", "app")
-        names = {each.name for each in store.list("configmaps").items}
-        return {**(stored.decode() if stored is not None else {}), "names": names}
+        found = store.list("configmaps").items
+        texts = {each.name: each.decode()["data"]["version"] for each in found}
+        return {**(stored.decode() if stored is not None else {}), "texts": texts}
     finally:
         await db.close()
 
 
 CUTS = st.none() | st.integers(1, 8)
 """At which write of what a step leads to the power goes; beyond the last one when it is at rest."""
+BY_HAND = "changed by hand"
 NAMES = st.sets(st.sampled_from("abcdef"), min_size=1)
 
 
@@ -318,9 +331,11 @@ class Fleet(stateful.RuleBasedStateMachine):
     def push_a_bad_one(
         self, names: set[str], cut: int | None, then: bool, later: int | None
     ) -> Version:
-        """`then` its deadline passes."""
+        """`then` its deadline passes, and nothing keeps it from counting."""
         version = self._version(names, good=False)
         self._push(version, cut)
+        if then and self.model.held:
+            self.let_go(None)
         if then:
             self.be_late(later)
         return version
@@ -340,7 +355,7 @@ class Fleet(stateful.RuleBasedStateMachine):
 
     def _push(self, version: Version, cut: int | None, *, force: bool = False) -> None:
         model = self.model
-        waits = model.held and (model.there != version or bool(model.gone))
+        waits = model.held and (model.there != version or bool(model.gone or model.changed))
         Fleet.pushes += 1
 
         async def do() -> None:
@@ -377,8 +392,21 @@ class Fleet(stateful.RuleBasedStateMachine):
             await self.device.store.delete("configmaps", "default", name)
             self._pass_time()
 
-        after = replace(self.model, gone=self.model.gone | {name})
-        self._step(do, after.rested(), cut)
+        gone, changed = self.model.gone | {name}, self.model.changed - {name}
+        self._step(do, replace(self.model, gone=gone, changed=changed).rested(), cut)
+
+    @stateful.precondition(lambda self: self.model.there and self.model.shown.keys() - {"never"})
+    @stateful.rule(data=st.data(), cut=CUTS)
+    def change_by_hand(self, data: st.DataObject, cut: int | None) -> None:
+        name = data.draw(st.sampled_from(sorted(self.model.shown.keys() - {"never"})))
+
+        def change(current: dict[str, Any]) -> dict[str, Any]:
+            return {**current, "data": {"version": BY_HAND}}
+
+        async def do() -> None:
+            await self.device.store.update("configmaps", "default", name, change)
+
+        self._step(do, replace(self.model, changed=self.model.changed | {name}), cut)
 
     @stateful.precondition(lambda self: not self.model.held)
     @stateful.rule()
@@ -479,7 +507,9 @@ class Fleet(stateful.RuleBasedStateMachine):
             assert getattr(found, name) in options, (name, files, before, after)
         assert set(found.refused) <= {*before.refused, *after.refused}
         expected = set(found.there.names) if found.there and found.held else set()
-        return replace(found, gone=frozenset(expected - files["names"]))
+        gone = frozenset(expected - files["texts"].keys())
+        changed = (name for name, text in files["texts"].items() if text == BY_HAND)
+        return replace(found, gone=gone, changed=frozenset(changed))
 
     def _folder(self) -> Path:
         self.folders += 1
