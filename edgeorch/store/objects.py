@@ -142,7 +142,7 @@ class Objects:
             await self.write_dirty()
 
     def forget_history(self) -> None:
-        """What has been, of which no watch of now still has to hear."""
+        """All but the latest minute, and what a watch of now still has to hear of."""
         self._history.forget()
 
     def grow_old(self) -> None:

@@ -82,8 +82,10 @@ class Ring:
         return list(islice(self._events, position - self._dropped, None))
 
     def forget(self) -> None:
-        """The history that no watch of now still has to read: one from further back lists again."""
-        self._forget_before(self._end)
+        """All but the latest: a client may be between two pages of a list, or between a list and
+        its watch. One from further back lists again."""
+        if self._steps:
+            self._forget_before(self._steps[-1])
 
     def grow_old(self) -> None:
         """Called in equal steps of time: what is KEPT_STEPS of them old is history no more."""
@@ -147,7 +149,7 @@ class History:
         return sum(ring.watched for ring in self._rings.values())
 
     def forget(self) -> None:
-        """What has been, of which no watch of now still has to hear."""
+        """What was before the latest step of time, and no watch of now still has to hear of."""
         for ring in self._rings.values():
             ring.forget()
 

@@ -356,7 +356,21 @@ async def test_what_a_watch_has_yet_to_read_is_not_forgotten(store: objects.Obje
             store.grow_old()
         batch = await anext(slow)
         assert [event.stored.version for event in batch][1:] == versions
+        assert len(store.history("configmaps", versions[1])) == 1
         store.forget_history()
     with pytest.raises(watch.Expired):
         store.history("configmaps", versions[1])
     assert store.history("configmaps", versions[2]) == []
+
+
+async def test_the_latest_history_is_not_forgotten(store: objects.Objects) -> None:
+    """Whoever is between two pages of a list goes on with it."""
+    versions = await _changes(store, 2)
+    store.forget_history()
+    assert len(store.history("configmaps", versions[0])) == 1
+    store.grow_old()
+    later = await store.update("configmaps", "default", "c", _set(n="new"))
+    store.forget_history()
+    with pytest.raises(watch.Expired):
+        store.history("configmaps", versions[0])
+    assert [e.stored.version for e in store.history("configmaps", versions[1])] == [later.version]
