@@ -15,6 +15,7 @@ import logging
 import os
 import pathlib
 import shutil
+import threading
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +109,9 @@ class Ahead:
         self._reused = reused
         self._handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         self._libc = ctypes.CDLL(None, use_errno=True)
+        self._use = threading.Lock()
+        """Whoever closes waits for who allocates: the number may be another file's right after."""
+        self._closed = False
 
     def lacks(self, size: int) -> bool:
         """Whether there are fewer bytes of them. Asks nothing of the medium."""
@@ -116,16 +120,19 @@ class Ahead:
 
     def keep(self, size: int) -> None:
         """See that there are so many bytes of them. Blocks."""
-        if not self.lacks(size):
-            return
-        begin = self._begin(os.fstat(self._handle))
-        offset, length = ctypes.c_int64(begin), ctypes.c_int64(size)
-        if self._libc.fallocate64(self._handle, _KEEP_SIZE, offset, length):
-            told = os.strerror(ctypes.get_errno())
-            log.debug("Cannot have blocks for %s beforehand: %s", self._path, told)
+        with self._use:
+            if self._closed or not self.lacks(size):
+                return
+            begin = self._begin(os.fstat(self._handle))
+            offset, length = ctypes.c_int64(begin), ctypes.c_int64(size)
+            if self._libc.fallocate64(self._handle, _KEEP_SIZE, offset, length):
+                told = os.strerror(ctypes.get_errno())
+                log.debug("Cannot have blocks for %s beforehand: %s", self._path, told)
 
     def _begin(self, found: os.stat_result) -> int:
         return 0 if self._reused else found.st_size
 
     def close(self) -> None:
-        os.close(self._handle)
+        with self._use:
+            self._closed = True
+            os.close(self._handle)
