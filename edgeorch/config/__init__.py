@@ -6,7 +6,6 @@ names it, so that a typing slip never passes for a setting. Parsing is pure; `lo
 
 from __future__ import annotations
 
-import difflib
 import pathlib
 import re
 from typing import Any
@@ -101,6 +100,8 @@ def _explain(message: str, above: str = "", known: list[str] | None = None) -> s
         return f"{place}: {text[0].lower()}{text[1:]}" if place else text
     key = unknown.group(1)
     full = f"{place}.{key}" if place else key
+    import difflib
+
     near = difflib.get_close_matches(full, known, n=1)
     hint = f' (did you mean "{near[0]}"?)' if near else f"; known keys: {', '.join(known)}"
     return f'unknown key "{full}"{hint}'

@@ -13,7 +13,6 @@ from __future__ import annotations
 import bisect
 import datetime
 import re
-import zoneinfo
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 
@@ -204,6 +203,8 @@ def location(name: str) -> datetime.tzinfo:
     """A zone of the IANA database. Raises ScheduleError when it is not known here."""
     if name in ("", "UTC"):
         return UTC
+    import zoneinfo  # half a MiB that few devices need
+
     try:
         return zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
@@ -212,6 +213,8 @@ def location(name: str) -> datetime.tzinfo:
 
 def has_zones() -> bool:
     """Whether this machine has a time zone database at all."""
+    import zoneinfo
+
     try:
         zoneinfo.ZoneInfo("Etc/UTC")
     except (zoneinfo.ZoneInfoNotFoundError, OSError):
