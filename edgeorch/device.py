@@ -56,7 +56,7 @@ from edgeorch.controllers import (
     storage_admission,
     world,
 )
-from edgeorch.core import devices, dns_zone, ipam, load_balancing, pressure
+from edgeorch.core import dns_zone, ipam, load_balancing
 from edgeorch.dns import settings as dns_settings
 from edgeorch.lib import (
     boots,
@@ -200,67 +200,11 @@ class Device:
             self._network,
             self._puller,
             self._clock,
-            self._agent_settings(),
+            agent_settings.of(self._config, dns_address=self._dns_address),
             withdrawal=self._proxy,
             tokens=self._service_tokens,
             board=self._board,
             give_way=self._db.give_way,
-        )
-
-    def _agent_settings(self) -> agent_settings.Settings:
-        config = self._config
-        return agent_settings.Settings(
-            node_name=config.node_name,
-            data_dir=self._data_dir,
-            run_dir=self._run_dir,
-            log_dir=pathlib.Path(config.log_dir),
-            log_links_dir=config.log_links,
-            cgroup_root=config.cgroup_root,
-            cluster_domain=config.dns.domain,
-            dns_address=self._dns_address,
-            allowed_unsafe_sysctls=tuple(config.pods.allowed_unsafe_sysctls),
-            crash_loop_ceiling=config.pods.crash_loop_ceiling,
-            max_pods=config.node.max_pods,
-            reserved=config.node.reservations,
-            devices={
-                name: devices.Selector(
-                    paths=tuple(each.paths),
-                    group=tuple(each.group),
-                    usb=tuple(each.usb_ids),
-                    container_path=each.container_path,
-                    permissions=each.permissions,
-                    count=each.count,
-                )
-                for name, each in config.devices.items()
-            },
-            pids_limit=config.pods.pids_limit if config.pods.pids_limit > 0 else None,
-            node_labels=config.node.labels,
-            snapshotter=config.containerd.snapshotter,
-            containerd_root=pathlib.Path(config.containerd.root)
-            if config.containerd.start_command
-            else None,
-            containerd_start=tuple(config.containerd.start_command),
-            containerd_patience=config.containerd.patience,
-            images=agent_settings.ImageSettings(
-                preload_dir=config.preload_dir,
-                parallel_pulls=config.images.parallel_pulls,
-                gc_high_percent=config.images.gc_high_percent,
-                gc_low_percent=config.images.gc_low_percent,
-                gc_min_age=config.images.gc_min_age,
-            ),
-            pressure=pressure.policy(
-                config.eviction.hard_amounts,
-                config.eviction.soft_amounts,
-                config.eviction.soft_grace_period,
-                config.eviction.reclaims,
-                transition=config.eviction.pressure_transition_period,
-                max_pod_grace=config.eviction.max_pod_grace_period,
-            ),
-            pressure_interval=config.eviction.interval,
-            flash_daily_budget=config.flash.daily_budget,
-            log_max_bytes=config.pods.log_max_bytes,
-            log_max_files=config.pods.log_max_files,
-            log_total_max_bytes=config.pods.log_total_max_bytes,
         )
 
     def _build_bundles(self) -> bundles.Bundles:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
 from edgeorch.core import pressure
 from edgeorch.core.devices import Selector
+
+if TYPE_CHECKING:
+    from edgeorch import config as configuration
+    from edgeorch.config import sections
 
 
 class ImageSettings(Struct, frozen=True):
@@ -75,3 +80,65 @@ class Settings(Struct, frozen=True):
     def sandboxes_dir(self) -> pathlib.Path:
         """What dies with the boot: on tmpfs, a shared mount, so that containerd sees it."""
         return self.run_dir / "pods"
+
+
+def of(config: configuration.Config, *, dns_address: str) -> Settings:
+    """As the device is configured."""
+    return Settings(
+        node_name=config.node_name,
+        data_dir=pathlib.Path(config.data_dir),
+        run_dir=pathlib.Path(config.run_dir),
+        log_dir=pathlib.Path(config.log_dir),
+        log_links_dir=config.log_links,
+        cgroup_root=config.cgroup_root,
+        cluster_domain=config.dns.domain,
+        dns_address=dns_address,
+        allowed_unsafe_sysctls=tuple(config.pods.allowed_unsafe_sysctls),
+        crash_loop_ceiling=config.pods.crash_loop_ceiling,
+        max_pods=config.node.max_pods,
+        reserved=config.node.reservations,
+        devices={name: _selector(each) for name, each in config.devices.items()},
+        pids_limit=config.pods.pids_limit if config.pods.pids_limit > 0 else None,
+        node_labels=config.node.labels,
+        snapshotter=config.containerd.snapshotter,
+        containerd_root=pathlib.Path(config.containerd.root)
+        if config.containerd.start_command
+        else None,
+        containerd_start=tuple(config.containerd.start_command),
+        containerd_patience=config.containerd.patience,
+        images=ImageSettings(
+            preload_dir=config.preload_dir,
+            parallel_pulls=config.images.parallel_pulls,
+            gc_high_percent=config.images.gc_high_percent,
+            gc_low_percent=config.images.gc_low_percent,
+            gc_min_age=config.images.gc_min_age,
+        ),
+        pressure=_pressure(config.eviction),
+        pressure_interval=config.eviction.interval,
+        flash_daily_budget=config.flash.daily_budget,
+        log_max_bytes=config.pods.log_max_bytes,
+        log_max_files=config.pods.log_max_files,
+        log_total_max_bytes=config.pods.log_total_max_bytes,
+    )
+
+
+def _selector(told: sections.DeviceConfig) -> Selector:
+    return Selector(
+        paths=tuple(told.paths),
+        group=tuple(told.group),
+        usb=tuple(told.usb_ids),
+        container_path=told.container_path,
+        permissions=told.permissions,
+        count=told.count,
+    )
+
+
+def _pressure(told: sections.EvictionConfig) -> pressure.Policy:
+    return pressure.policy(
+        told.hard_amounts,
+        told.soft_amounts,
+        told.soft_grace_period,
+        told.reclaims,
+        transition=told.pressure_transition_period,
+        max_pod_grace=told.max_pod_grace_period,
+    )
