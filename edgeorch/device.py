@@ -451,7 +451,7 @@ class Device:
     def _droppable(self) -> caches.Caches:
         """Every cache of the process."""
         known = caches.Caches()
-        known.add("old events", self._events.forget_most)
+        known.add("old events", self._events.forget_some)
         known.add("the history of changes", self._objects.forget_history)
         known.add("answers of resolvers", self._dns.forwarder.cached.clear)
         known.add("the fields of protobuf", _forget_protobuf)

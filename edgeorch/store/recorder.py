@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NORMAL, WARNING = "Normal", "Warning"
 
 MAX_EVENTS = 1000
-_FEW_EVENTS = 250
+_FEW_EVENTS, _AT_ONCE = 250, 128
 TTL = 3600.0
 """Seconds an event is kept after it was last seen."""
 _SIMILAR_LIMIT = 10
@@ -141,9 +141,13 @@ class Log:
         last = {"message": message, "lastTimestamp": stamp, "count": known.count}
         return {**obj, "firstTimestamp": first, **last}
 
-    def forget_most(self) -> None:
-        """Memory is short: keep the newest, of which most is asked."""
-        while len(self._known) > _FEW_EVENTS:
+    def forget_some(self) -> None:
+        """Memory is short: keep the newest, of which most is asked.
+
+        Not all others at once, since every one that goes is a change: so many would end the history
+        that whoever lists events page by page has to come back to.
+        """
+        for _ in range(min(_AT_ONCE, len(self._known) - _FEW_EVENTS)):
             self._drop_oldest()
 
     def _expire(self, now: float) -> None:

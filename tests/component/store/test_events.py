@@ -21,9 +21,13 @@ async def test_when_memory_is_short_the_newest_stay(store: objects.Objects) -> N
     for number in range(400):
         speaker.event(pod(number), "Normal", "Started", f"Started container {number}")
     assert len(told(store)) == 400
-    log.forget_most()
+    listed = store.version
+    log.forget_some()
+    assert told(store) == {f"p{number}" for number in range(128, 400)}
+    assert len(store.history("events", listed)) == 128, "a list goes on with its next page"
+    log.forget_some()
     assert told(store) == {f"p{number}" for number in range(150, 400)}
-    log.forget_most()
+    log.forget_some()
     speaker.event(pod(399), "Normal", "Started", "Started container 399")
     kept = [each.decode() for each in store.list("events").items]
     assert [each["count"] for each in kept if each["involvedObject"]["name"] == "p399"] == [2]
