@@ -28,7 +28,7 @@ _STAMP = "%Y%m%d-%H%M%S"
 _LEVEL = 1
 _GZIP_FORMAT = 31
 _REMEMBERED = 64
-_TRIES = 3
+_TRIES = 10
 """Files may be rotated, compressed or removed between being listed and being opened."""
 
 
@@ -228,10 +228,13 @@ class Cursor:
         self._renamed: Mapping[int, str] = {} if renamed is None else renamed
         self._file: _Source | None = None
         for _ in range(_TRIES):
-            files = [*rotated(path), path]
-            self._file = _first(files) if tail_lines is None else _tail(files, tail_lines)
-            if self._file is not None:
+            older = rotated(path)
+            found = _first([*older, path]) if tail_lines is None else _tail(older, path, tail_lines)
+            if found is not None and (tail_lines is None or _names(older) == _names(rotated(path))):
+                self._file = found
                 return
+            if found is not None:  # rotated meanwhile: lines between may be missing
+                found.close()
         raise FileNotFoundError(str(path))
 
     def read(self) -> bytes:
@@ -257,8 +260,9 @@ class Cursor:
     def _following(self, here: _Source) -> _Source | None:
         """The file that was written after this one, if there is one."""
         for _ in range(_TRIES):
-            older = rotated(self._path)
+            # In this order: of a file that is not the live one any more, the list says its name.
             live = _inode(self._path)
+            older = rotated(self._path)
             if here.path == self._path and live in (None, here.inode):
                 return None
             place = self._place(here, older)
@@ -266,10 +270,13 @@ class Cursor:
             after = place or ""
             later = [file for file in older if file.name.removesuffix(ZIPPED) > after]
             found = _first([*later, self._path])
-            if found is not None and found.inode != here.inode:
+            if found is None:
+                continue
+            # Rotated since it was listed, the live file is not the next one any more.
+            is_next = bool(later) or _names(older) == _names(rotated(self._path))
+            if is_next and found.inode != here.inode:
                 return found
-            if found is not None:
-                found.close()
+            found.close()
         return None
 
     def _place(self, here: _Source, older: list[Path]) -> str | None:
@@ -283,20 +290,30 @@ class Cursor:
 
 
 def _first(files: list[Path]) -> _Source | None:
-    for file in files:
-        with contextlib.suppress(FileNotFoundError):
-            return _source(file)
-    return None
+    """None where it is not there any more: compressed since it was listed, or removed. The next one
+    would not do, since what this one holds would be missing."""
+    try:
+        return _source(files[0])
+    except FileNotFoundError:
+        return None
 
 
-def _tail(files: list[Path], wanted: int) -> _Source | None:
-    """The file in which the last `wanted` lines begin, at that place."""
+def _names(older: list[Path]) -> list[str]:
+    return [file.name.removesuffix(ZIPPED) for file in older]
+
+
+def _tail(older: list[Path], path: Path, wanted: int) -> _Source | None:
+    """The file in which the last `wanted` lines begin, at that place. None as for `_first`."""
     chosen: _Source | None = None
-    for file in reversed(files):
+    for file in reversed([*older, path]):
         try:
             found = _source(file)
         except FileNotFoundError:
-            continue  # rotated away since it was listed, or not yet made
+            if file == path:
+                continue  # not yet made
+            if chosen is not None:
+                chosen.close()
+            return None
         if chosen is not None:
             chosen.close()
         chosen = found

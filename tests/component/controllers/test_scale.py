@@ -34,11 +34,11 @@ class Work:
         self.looked_at = 0
         real = frame.Controller._try
 
-        async def counted(controller: frame.Controller[Any], key: Any) -> None:
+        async def counted(controller: frame.Controller[Any], key: Any) -> str:
             self.woken[controller.name] += 1
             token = _reconciling.set(True)
             try:
-                await real(controller, key)
+                return await real(controller, key)
             finally:
                 _reconciling.reset(token)
 

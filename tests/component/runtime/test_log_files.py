@@ -8,6 +8,7 @@ import errno
 import gzip
 import os
 import tracemalloc
+import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -291,8 +292,9 @@ async def test_many_lines_arrive_whole_and_in_order_across_rotations(tmp_path: P
     await asyncio.to_thread(talker.end)
     await output.finish("c")
     assert len(logfile.rotated(path)) > 10
-    assert await following == said
-    assert await _read(output, path) == said
+    for read in (await following, await _read(output, path)):
+        # Not `read == said`: to show how megabytes differ takes minutes.
+        assert (len(read), zlib.crc32(read)) == (len(said), zlib.crc32(said))
     await output.close()
 
 
