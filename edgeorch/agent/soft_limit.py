@@ -7,6 +7,7 @@ next time is when it has grown again.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -76,6 +77,11 @@ class SoftLimit:
             "How often caches were dropped for it.",
             lambda: self.drops,
             kind="counter",
+        )
+        registry.one(
+            "edgeorch_memory_blocks",
+            "Blocks that Python has allocated: what grows without end here is a leak.",
+            sys.getallocatedblocks,
         )
         registry.one(
             "edgeorch_memory_given_back_total",

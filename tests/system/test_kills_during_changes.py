@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -196,10 +195,9 @@ def test_the_end_is_the_same(own: labs.Lab, tmp_path: Path) -> None:
     killed = Place(own, "killed", tmp_path / "killed")
     dice = random.Random(SEED)
     for change in made:
-        pid = own.pid
         change(killed)
         time.sleep(dice.uniform(0, LONGEST))
-        os.kill(pid, signal.SIGKILL)
+        own.lab("kill")  # returns when it has gone
         own.lab("start")
         labs.until(killed.seen, "the change is seen")
     found = labs.until(killed.settled, "rest, after the kills", 180)
