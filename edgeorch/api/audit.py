@@ -10,7 +10,10 @@ ones too. Not told: status, what is never stored (events, leases), dry runs.
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from edgeorch.api import paths
 from edgeorch.lib import journal, json
@@ -27,18 +30,29 @@ _CHANGES = frozenset(("create", "update", "patch", "delete", "deletecollection")
 _LONGEST = 253
 _BURST, _A_SECOND = 200.0, 5.0
 """Lines at once, and in the long run: a client that runs wild must not fill the medium."""
+_USERS, _REFUSED = 64, 400
+
+
+class _Allowance(Struct):
+    """Lines that may be told at `seen`."""
+
+    left: float
+    seen: float
 
 
 class Audit:
     def __init__(self, clock: clocks.Clock) -> None:
         self._clock = clock
-        self._left = _BURST
-        self._seen = clock.monotonic()
+        self._allowances: OrderedDict[tuple[str, bool], _Allowance] = OrderedDict()
         self._untold = 0
 
     def tell(self, call: Call, code: int) -> None:
         """One request, when its answer is known; a stream, when it begins (101)."""
-        if not concerns(call) or not log.isEnabledFor(logging.INFO) or not self._may_speak():
+        if (
+            not concerns(call)
+            or not log.isEnabledFor(logging.INFO)
+            or not self._may_speak(call.login.name, code)
+        ):
             return
         if self._untold:
             log.warning("%d changes were not told: there were too many at once", self._untold)
@@ -46,14 +60,19 @@ class Audit:
         said = facts(call, code)
         log.info("%s", line(said), extra=journal.fields(journal.AUDIT, **_fields(said)))
 
-    def _may_speak(self) -> bool:
-        now = self._clock.monotonic()
-        self._left = min(_BURST, self._left + (now - self._seen) * _A_SECOND)
-        self._seen = now
-        if self._left < 1:
+    def _may_speak(self, user: str, code: int) -> bool:
+        """Nobody uses up what others' changes have, nor by refusals what their own have."""
+        key, now = (user, code >= _REFUSED), self._clock.monotonic()
+        allowance = self._allowances.setdefault(key, _Allowance(_BURST, now))
+        self._allowances.move_to_end(key)
+        if len(self._allowances) > _USERS:
+            self._allowances.popitem(last=False)
+        allowance.left = min(_BURST, allowance.left + (now - allowance.seen) * _A_SECOND)
+        allowance.seen = now
+        if allowance.left < 1:
             self._untold += 1
             return False
-        self._left -= 1
+        allowance.left -= 1
         return True
 
 
@@ -63,9 +82,14 @@ def concerns(call: Call) -> bool:
         return False
     if is_stream(call) or target.subresource == "token":
         return True
-    if call.verb not in _CHANGES or target.subresource == "status" or call.query.get("dryRun"):
+    if call.verb not in _CHANGES or target.subresource == "status" or _is_dry(call):
         return False
     return not (target.kind.volatile or target.kind.computed)
+
+
+def _is_dry(call: Call) -> bool:
+    """The body of a deletion goes before its query. What was refused unread has changed nothing."""
+    return "dryRun" in call.query if call.dry_run is None else call.dry_run
 
 
 def is_stream(call: Call) -> bool:

@@ -45,6 +45,8 @@ class Call(Struct):
     """Bounds how many big bodies are being read."""
     named: str = ""
     """What the object of a create is called, once that is known."""
+    dry_run: bool | None = None
+    """As its options say; None until they have been read."""
     told: bool = False
     """Whether the log has its line on this request."""
     warnings: list[str] = field(default_factory=list)

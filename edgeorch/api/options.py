@@ -134,11 +134,11 @@ _OPTIONS_KIND = {"create": "CreateOptions", "update": "UpdateOptions", "patch": 
 
 def writing(call: Call, *, applying: bool = False) -> WriteOptions:
     """`applying`: a server-side apply. Raises StatusError (422)."""
-    dry_run = call.query.get("dryRun", "")
+    dry_run = call.query.get("dryRun")
     validation = call.query.get("fieldValidation", "") or WARN
     manager = call.query.get("fieldManager", "")
     causes = []
-    if dry_run not in ("", "All"):
+    if dry_run not in (None, "All"):
         causes.append(errors.not_supported("dryRun", [dry_run], ["All"]))
     if validation not in (IGNORE, WARN, STRICT):
         causes.append(errors.not_supported("fieldValidation", validation, [IGNORE, WARN, STRICT]))
@@ -151,7 +151,8 @@ def writing(call: Call, *, applying: bool = False) -> WriteOptions:
         causes.append(errors.forbidden_field("force", "may not be specified for non-apply patch"))
     if causes:
         raise errors.invalid(_OPTIONS_KIND[call.verb], "meta.k8s.io", "", causes)
-    return WriteOptions(dry_run == "All", validation, force)
+    call.dry_run = dry_run == "All"
+    return WriteOptions(call.dry_run, validation, force)
 
 
 def deletion(call: Call, body: Object | None) -> tuple[Object, bool]:
@@ -166,8 +167,8 @@ def deletion(call: Call, body: Object | None) -> tuple[Object, bool]:
     orphan = options.get("orphanDependents")
     if orphan is not None:
         options["propagationPolicy"] = "Orphan" if orphan else "Background"
-    dry_run = bool(options.pop("dryRun", None))
-    return options, dry_run
+    call.dry_run = bool(options.pop("dryRun", None))
+    return options, call.dry_run
 
 
 def _from_query(call: Call) -> dict[str, Any]:
@@ -178,8 +179,8 @@ def _from_query(call: Call) -> dict[str, Any]:
         options["propagationPolicy"] = policy
     if "orphanDependents" in call.query:
         options["orphanDependents"] = call.flag("orphanDependents")
-    if dry_run := call.query.get("dryRun", ""):
-        options["dryRun"] = [dry_run]
+    if "dryRun" in call.query:
+        options["dryRun"] = [call.query["dryRun"]]
     return options
 
 

@@ -153,7 +153,7 @@ class Writes:
                 bodies.tell_ignored(call, target.kind, changed, current)
             return changed
 
-        if target.subresource or self._objects.find(resource, *target.key) is not None:
+        async def changed() -> web.StreamResponse:
             stored = await self._objects.update(
                 resource,
                 *target.key,
@@ -162,6 +162,9 @@ class Writes:
                 dry_run=asked.dry_run,
             )
             return await answer.send(stored, 200)
+
+        if target.subresource or self._objects.find(resource, *target.key) is not None:
+            return await changed()
         if uid := config["metadata"].get("uid"):
             why = (
                 f"uid mismatch: the provided object specified uid {uid}, "
@@ -172,7 +175,12 @@ class Writes:
         obj = self._books.applied(target.kind, {}, config, by)
         self._authorizer.check_grant(call, target.kind, obj, None)
         bodies.tell_ignored(call, target.kind, obj)
-        stored = await self._objects.create(resource, obj, dry_run=asked.dry_run)
+        try:
+            stored = await self._objects.create(resource, obj, dry_run=asked.dry_run)
+        except errors.StatusError as error:
+            if error.reason != "AlreadyExists":
+                raise
+            return await changed()  # somebody else has made it meanwhile
         return await answer.send(stored, 201)
 
 

@@ -10,6 +10,7 @@ taken away only when nothing can lead back to it any more.
 from __future__ import annotations
 
 import asyncio
+import base64
 import copy
 import itertools
 import logging
@@ -20,13 +21,15 @@ from msgspec import Struct
 from edgeorch.core import (
     bundle_conflicts,
     bundle_order,
+    local_path,
     namespaces,
     priorities,
+    roles,
     service_accounts,
 )
 from edgeorch.lib import clock as clocks
 from edgeorch.lib import json
-from edgeorch.model import apply, bundles, errors, kinds, schema
+from edgeorch.model import apply, bundles, errors, kinds, priority_classes, schema
 from edgeorch.model.bundles import Changes, Item
 from edgeorch.model.kinds import Kind, Object
 from edgeorch.store.objects import Objects
@@ -38,10 +41,21 @@ Key = tuple[str, str, str]
 """Resource, namespace, name."""
 # What every namespace has of itself.
 _STANDING = {("serviceaccounts", "default"), ("configmaps", "kube-root-ca.crt")}
+_OF_THE_DEVICE = {
+    (kinds.CONFIG_MAP.resource, None, service_accounts.ROOT_CA),
+    (kinds.SERVICE_ACCOUNT.resource, None, service_accounts.DEFAULT),
+    (kinds.SERVICE.resource, "default", "kubernetes"),
+    (kinds.SERVICE.resource, "kube-system", "kube-dns"),
+    (kinds.STORAGE_CLASS.resource, "", local_path.CLASS),
+    *((kinds.NAMESPACE.resource, "", name) for name in namespaces.BUILT_IN),
+    *((kinds.PRIORITY_CLASS.resource, "", name) for name in priority_classes.SYSTEM),
+}
+"""What it has of itself, and pods and users count on; namespace None: in every one."""
 _WITH_DATA = (kinds.PERSISTENT_VOLUME_CLAIM, kinds.PERSISTENT_VOLUME, kinds.NAMESPACE)
 """What cannot be made again as it was."""
 _REMADE = (kinds.CONFIG_MAP, kinds.SECRET, kinds.JOB)
 """What may be frozen, and holds nothing but what the manifests say."""
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _AT_ONCE = 100
 """Objects that are written side by side: they share the medium's transactions."""
 
@@ -122,10 +136,11 @@ class BundleObjects:
             return [namespace]
         if item.kind is not kinds.POD or self._objects.find(*home) is None:
             return []
+        spec = item.obj.get("spec") or {}
         asked = (
             (kinds.SERVICE_ACCOUNT.resource, namespace, service_accounts.name_of(item.obj)),
             (kinds.PRIORITY_CLASS.resource, "", priorities.name_of(item.obj)),
-            (kinds.RUNTIME_CLASS.resource, "", item.obj["spec"].get("runtimeClassName")),
+            (kinds.RUNTIME_CLASS.resource, "", spec.get("runtimeClassName")),
         )
         return [namespace] if any(each in coming for each in asked) else []
 
@@ -229,9 +244,15 @@ class BundleObjects:
         if before is None:
             wanted = _labelled(bundle, item.obj)
             obj = apply.apply(self._table, item.kind, {}, wanted, by, self._now(), force=True)
-            await self._objects.create(
-                item.kind.resource, obj, dry_run=dry_run, coming=coming if dry_run else ()
-            )
+            try:
+                await self._objects.create(
+                    item.kind.resource, obj, dry_run=dry_run, coming=coming if dry_run else ()
+                )
+            except errors.StatusError as error:
+                if error.reason != "AlreadyExists":
+                    raise
+                # Made meanwhile: a namespace gets its service account and certificate.
+                return await self._one(bundle, item, coming=coming, dry_run=dry_run)
             return _Did("created", name)
 
         def change(current: Object) -> Object:
@@ -279,9 +300,10 @@ class BundleObjects:
     ) -> _Did:
         name = _told(kind, (kind.resource, *stored.key))
         obj = stored.decode()
-        shared = _is_shared(bundle, obj) or (
-            kind is kinds.NAMESPACE
-            and (stored.name in namespaces.BUILT_IN or self._is_inhabited(stored.name, leaving))
+        shared = (
+            _is_shared(bundle, obj)
+            or _is_of_the_device(kind, stored, obj)
+            or (kind is kinds.NAMESPACE and self._is_inhabited(stored.name, leaving))
         )
         if not shared and spare_data and kind in _WITH_DATA:
             return _Did("leaving", name)
@@ -329,13 +351,16 @@ class BundleObjects:
         def change(current: Object) -> Object:
             entries = current["metadata"].get("managedFields") or []
             mine = bundles.manager(bundle)
-            if _is_shared(bundle, current):
+            if _is_applied(bundle, current):
                 return apply.apply(self._table, kind, current, bare, mine, self._now(), force=True)
             # Nobody else has applied anything: taking the fields back would leave a shell.
             left = [entry for entry in entries if entry.get("manager") != mine]
             labels = {**(current["metadata"].get("labels") or {})}
             labels.pop(bundles.LABEL, None)
             meta = {**current["metadata"], "managedFields": left, "labels": labels}
+            for name in ("managedFields", "labels"):
+                if not meta[name]:
+                    del meta[name]
             return {**current, "metadata": meta}
 
         await self._objects.update(kind.resource, *stored.key, change)
@@ -358,16 +383,44 @@ def _labelled(bundle: str, obj: Object) -> Object:
     found = copy.deepcopy(obj)
     labels = found["metadata"].get("labels") or {}
     found["metadata"]["labels"] = {**labels, bundles.LABEL: bundle}
+    texts = found.pop("stringData", None)
+    if isinstance(texts, dict):  # of a Secret: nobody owns it, so that what is dropped would stay
+        packed = {k: base64.b64encode(str(v).encode()).decode() for k, v in texts.items()}
+        found["data"] = {**(found.get("data") or {}), **packed}
     return found
 
 
 def _is_shared(bundle: str, obj: Object) -> bool:
-    """Whether somebody else has applied something to it."""
-    mine = bundles.manager(bundle)
-    return any(
-        entry.get("operation") == "Apply" and entry.get("manager") != mine
-        for entry in obj["metadata"].get("managedFields") or ()
+    """Whether somebody else has applied something to it, on the server or with a client that keeps
+    books of its own (`kubectl apply`)."""
+    return _is_applied(bundle, obj) or any(
+        f"f:{_LAST_APPLIED}" in _annotations(entry) for entry in _of_others(bundle, obj)
     )
+
+
+def _is_applied(bundle: str, obj: Object) -> bool:
+    return any(entry.get("operation") == "Apply" for entry in _of_others(bundle, obj))
+
+
+def _of_others(bundle: str, obj: Object) -> Iterator[Object]:
+    mine = bundles.manager(bundle)
+    for entry in obj["metadata"].get("managedFields") or ():
+        if entry.get("manager") != mine:
+            yield entry
+
+
+def _annotations(entry: Object) -> Object:
+    metadata = (entry.get("fieldsV1") or {}).get("f:metadata") or {}
+    found: Object = metadata.get("f:annotations") or {}
+    return found
+
+
+def _is_of_the_device(kind: Kind, stored: Stored, obj: Object) -> bool:
+    labels = obj["metadata"].get("labels") or {}
+    if roles.BOOTSTRAPPING.items() <= labels.items():
+        return True
+    of_any_namespace = (kind.resource, None, stored.name)
+    return bool({(kind.resource, *stored.key), of_any_namespace} & _OF_THE_DEVICE)
 
 
 def _is_derived(kind: Kind, meta: Object) -> bool:

@@ -416,6 +416,10 @@ class Bundles(frame.Controller[str]):
         finalizers = stored.view(bundles.Bundle).metadata.finalizers
         if bundles.FINALIZER not in finalizers:
             return None
+        if held := self._held():
+            told = f"Its objects stay until updates are no longer held: {held}"
+            self._events.event(stored.decode(), recorder.NORMAL, "DeletionHeld", told)
+            return None  # woken when that changes
         async with self._changing:
             if "orphan" in finalizers:
                 await self._parts.release(name)

@@ -144,7 +144,8 @@ STANDING = {
 """What a group may do without a binding."""
 
 
-_LABELS = {"kubernetes.io/bootstrapping": "rbac-defaults"}
+BOOTSTRAPPING = {"kubernetes.io/bootstrapping": "rbac-defaults"}
+"""Labels of those that the device has of itself."""
 AUTO_UPDATE = "rbac.authorization.kubernetes.io/autoupdate"
 _BOUND = {
     "cluster-admin": (MASTERS,),
@@ -202,7 +203,7 @@ def rules_as_stored(rules: Iterable[Rule]) -> list[Object]:
 
 
 def _object(kind: str, name: str) -> Object:
-    meta = {"name": name, "labels": dict(_LABELS), "annotations": {AUTO_UPDATE: "true"}}
+    meta = {"name": name, "labels": dict(BOOTSTRAPPING), "annotations": {AUTO_UPDATE: "true"}}
     return {"apiVersion": f"{_RBAC[0]}/v1", "kind": kind, "metadata": meta}
 
 

@@ -8,12 +8,13 @@ nothing that is passed in is changed. The time of a change is an argument.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from edgeorch.model import errors, fieldset, kinds, schema
+from edgeorch.model import defaults, errors, fieldset, kinds, schema
 
 Object = dict[str, Any]
 Paths = fieldset.Paths
@@ -88,7 +89,7 @@ def apply(
     if last is not None:
         merged = _pruned(merged, struct, last.paths, managed)
     _settle(managed, me, live, merged, struct, force=force)
-    if last is not None and last.paths == mine and merged == _unmanaged(live):
+    if last is not None and last.paths == mine and _is_same(kind, merged, _unmanaged(live)):
         return live
     return _with_managed(merged, managed)
 
@@ -117,6 +118,16 @@ def update(
         before = managed[me].paths if me in managed else frozenset()
         managed[me] = _Owned(before | mine, now)
     return _with_managed(obj, _capped(managed))
+
+
+def _is_same(kind: kinds.Kind, merged: Object, live: Object) -> bool:
+    """But for defaults, without which whatever is replaced as a whole (atomic maps and lists)
+    comes."""
+    if merged == live:
+        return True
+    found = copy.deepcopy(merged)
+    defaults.apply(kind, found)
+    return found == live
 
 
 def _unmanaged(obj: Object) -> Object:

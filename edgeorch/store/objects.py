@@ -280,6 +280,9 @@ class Objects:
         old = stored.decode()
         new = change(stored.decode())
         _check_preconditions(kind, name, new["metadata"], stored, old)
+        if subresource != "status":
+            # What its author left out is no change, and counts as no new generation.
+            _complete(kind, new)
         new = lifecycle.prepare_update(kind, new, old, subresource=subresource)
         if subresource != "status":
             _complete(kind, new)

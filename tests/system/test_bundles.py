@@ -181,7 +181,10 @@ def test_transport(fleet: Fleet) -> None:
     assert fleet.send(body, "healthURL=ftp://x").status == 422
     assert fleet.send(body, "dryRun=x").status == 422
 
-    packed = gzip.compress(body)
+    packed = gzip.compress(body[:9]) + gzip.compress(body[9:])
+    unpackable = {"Content-Encoding": "gzip"}
+    assert fleet.send(packed[:-1], headers=unpackable).status == 400
+    assert fleet.send(packed + b"junk", headers=unpackable).status == 400
     packed_digest = base64.b64encode(hashlib.sha512(packed).digest()).decode()
     good = {
         "Content-Encoding": "gzip",

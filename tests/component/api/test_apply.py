@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -36,6 +37,14 @@ async def test_apply_makes_what_is_not_there_and_then_changes_it(device: Device)
     [entry] = obj["metadata"]["managedFields"]
     assert (entry["manager"], entry["operation"]) == ("one", "Apply")
     assert entry["fieldsV1"] == {"f:data": {"f:y": {}}}
+
+
+async def test_those_who_make_it_at_once_all_apply(device: Device) -> None:
+    found = await asyncio.gather(*(apply(device, by, **{by: "1"}) for by in "abcde"))
+    assert sorted(code for code, _ in found) == [200] * 4 + [201]
+    held = device.store.get("configmaps", "default", "a").decode()
+    assert held["data"] == dict.fromkeys("abcde", "1")
+    assert [entry["manager"] for entry in held["metadata"]["managedFields"]] == [*"abcde"]
 
 
 async def test_what_another_manager_owns_is_a_conflict_unless_forced(device: Device) -> None:

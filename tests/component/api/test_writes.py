@@ -44,6 +44,21 @@ async def test_a_dry_run_stores_nothing(device: Device) -> None:
     assert device.store.find("configmaps", "default", "a") is None
 
 
+@pytest.mark.parametrize("asked", ["", "all", "None"])
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", MAPS), ("PATCH", f"{MAPS}/a"), ("DELETE", f"{MAPS}/a")]
+)
+async def test_only_all_is_a_dry_run(device: Device, method: str, path: str, asked: str) -> None:
+    """Whoever writes it otherwise hardly wants it done."""
+    await device.call("POST", MAPS, config_map("a"))
+    body = None if method == "DELETE" else config_map("b")
+    media = MERGE if method == "PATCH" else "application/json"
+    status, told = await device.call(method, f"{path}?dryRun={asked}", body, media=media)
+    assert (status, told["reason"]) == (422, "Invalid")
+    assert "dryRun" in told["message"]
+    assert [stored.name for stored in device.store.list("configmaps", "default").items] == ["a"]
+
+
 async def test_replace_checks_the_version(device: Device) -> None:
     _, first = await device.call("POST", MAPS, config_map("a", k="1"))
     status, second = await device.call("PUT", f"{MAPS}/a", {**first, "data": {"k": "2"}})

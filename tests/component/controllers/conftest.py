@@ -35,6 +35,12 @@ class Agent:
         self.makes_ready = True
 
     async def run(self) -> None:
+        while True:
+            with contextlib.suppress(watch.Expired):
+                await self._follow()
+
+    async def _follow(self) -> None:
+        """Raises Expired."""
         seen = self._store.watch("pods")
         for stored in self._store.list("pods").items:
             await self._see(stored.namespace, stored.name)

@@ -375,7 +375,7 @@ class Fleet(stateful.RuleBasedStateMachine):
         Fleet.back += self.model.late() != self.model
         self._step(do, self.model.late(), cut)
 
-    @stateful.precondition(lambda self: self.model.wanted is not None)
+    @stateful.precondition(lambda self: self.model.wanted is not None and not self.model.held)
     @stateful.rule(cut=CUTS)
     def delete(self, cut: int | None) -> None:
         async def do() -> None:

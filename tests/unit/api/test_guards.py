@@ -44,6 +44,12 @@ def call(
     return found
 
 
+def dry(asked: Call, is_dry: bool) -> Call:
+    """Its options have been read; a deletion's stand in its body too."""
+    asked.dry_run = is_dry
+    return asked
+
+
 def held(stack: contextlib.ExitStack, guard: flow.Flow, login: auth.User) -> bool:
     try:
         stack.enter_context(guard.hold(call(login)))
@@ -167,6 +173,8 @@ TOLD = [
     (call(ANN, "create", kinds.SERVICE_ACCOUNT, subresource="token", dryRun="All"), True),
     (call(ANN, "get", kinds.POD, subresource="log"), False),
     (call(ANN, "delete", kinds.NODE), True),
+    (dry(call(ANN, "delete"), True), False),
+    (dry(call(ANN, "delete", dryRun="All"), False), True),
 ]
 
 
@@ -209,3 +217,17 @@ def test_a_client_that_runs_wild_does_not_fill_the_log(caplog: pytest.LogCapture
         clock.advance(1)
         told.tell(call(ANN), 201)
     assert caplog.records[-2].getMessage().startswith("800 changes were not told")
+
+
+def test_nobody_uses_up_what_others_may_be_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    told = audit.Audit(clocks.ManualClock())
+    with caplog.at_level(logging.INFO, "edgeorch.audit"):
+        for number in range(10_000):
+            told.tell(call(BOB), 403)
+            told.tell(call(ANN, name=f"n{number}"), 201)
+        assert len([each for each in caplog.messages if 'user="bob"' in each]) == 200
+        assert len([each for each in caplog.messages if 'user="ann"' in each]) == 200
+        told.tell(call(BOB), 201)
+        told.tell(call(auth.ADMIN), 403)
+    assert " code=201 " in caplog.messages[-2]
+    assert " code=403 " in caplog.messages[-1]
