@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from edgeorch.agent.voice import Voice
     from edgeorch.core.actions import Action
     from edgeorch.core.observed import Container
+    from edgeorch.runtime import stdio
     from edgeorch.store.objects import Objects
 
 log = logging.getLogger(__name__)
@@ -280,17 +281,14 @@ class Executor:
         say = shop.voice.container(self.pod, action.name, kind)
         try:
             with shop.observer.starting(action.id):
-                pid = await shop.containers.start(action.id, io)
+                pid = await self._begun(action.id, io)
                 at, shown = shop.clock.monotonic(), clocks.rfc3339(shop.clock.now())
                 shop.observer.running(action.id, pid, at, shown)
-        except (errors.Unavailable, errors.DeadlineExceeded):
+        except (errors.Unavailable, errors.DeadlineExceeded, errors.AlreadyExists):
             raise  # whether it has started shows in containerd's list, or at the next try
         except errors.NotFound:
             # Its record or its snapshot is gone: made again, it can be started.
             await self._remove(action.id)
-            raise
-        except errors.AlreadyExists:
-            await self._clear_task(action.id)
             raise
         except errors.ContainerdError as error:
             told = f"failed to create containerd task: {error}"
@@ -302,6 +300,13 @@ class Executor:
         # The word of an ended or removed container comes too late and is not needed.
         with contextlib.suppress(errors.NotFound):
             await shop.containers.update_labels(action.id, {container_labels.STARTED: text})
+
+    async def _begun(self, container_id: str, io: stdio.Stdio) -> int:
+        try:
+            return await self._shop.containers.start(container_id, io)
+        except errors.AlreadyExists:
+            await self._clear_task(container_id)
+            return await self._shop.containers.start(container_id, io)
 
     async def _clear_task(self, container_id: str) -> None:
         """One that ended unseen before its start was answered is in the way of the next try."""

@@ -185,7 +185,12 @@ class Containers:
             raise
 
     async def start(self, container_id: str, io: stdio.Stdio) -> int:
-        """The pid. A task that cannot be started is gone again when this raises."""
+        """The pid. A task that cannot be started is gone again when this raises.
+
+        Raises AlreadyExists when there is one that was never started. It is of no use: where its
+        maker went away in the midst, containerd has begun to take it down again, and its output
+        leads nowhere.
+        """
         services = self._client.services
         container = await self._container(container_id)
         mounts = await self._client.call(
@@ -211,13 +216,10 @@ class Containers:
         try:
             pid = (await self._create_task(request)).pid
         except errors.AlreadyExists:
-            # Made by a run that died before it heard so: what is still to be done is done.
             task = await self.task(request.container_id)
-            if task is None or task.status not in ("created", "running"):
+            if task is None or task.status != "running":
                 raise
-            if task.status == "running":
-                return task.pid
-            pid = task.pid
+            return task.pid  # started by a run that died before it heard so
         try:
             await self._client.call(
                 services.tasks.Start, tasks_pb2.StartRequest(container_id=request.container_id)

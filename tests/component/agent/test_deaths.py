@@ -18,6 +18,7 @@ import pytest
 from edgeorch.agent import linux
 from edgeorch.net import network
 from edgeorch.runtime import client, errors
+from edgeorch.runtime.pb import tasks_pb2
 from tests.component.agent.conftest import Lab
 from tests.system import lab as labs
 
@@ -142,3 +143,27 @@ async def test_the_process_dies_at_any_call(lab: Lab) -> None:
     every = [(at, heard) for at in range(1, counting.calls + 1) for heard in (True, False)]
     for at, heard in random.Random(seed).sample(every, labs.rounds(5, len(every))):
         await dies(lab, at, heard=heard)
+
+
+async def test_what_was_made_but_never_started_is_made_again(lab: Lab) -> None:
+    """Its maker went away in the midst: containerd has begun to take it down, and its output leads
+    nowhere."""
+    passes = lab.client.call
+    broken: list[str] = []
+
+    async def call(method: Any, request: Any, **options: Any) -> Any:
+        if broken or not isinstance(request, tasks_pb2.CreateTaskRequest):
+            return await passes(method, request, **options)
+        broken.append(request.container_id)
+        request.stdout = request.stderr = ""
+        await passes(method, request, **options)
+        raise errors.Unavailable("the connection broke")
+
+    lab.client.call = call  # type: ignore[method-assign]
+    await lab.run("p", "sh", "-c", "echo said; sleep 1000")
+    await lab.running("p")
+    assert broken
+    logs = lab.settings.log_dir
+    await lab.until(lambda: any(b"said" in path.read_bytes() for path in logs.glob("*/*/*.log")))
+    assert lab.container("p")["restartCount"] == 0
+    assert "lastState" not in lab.container("p") or not lab.container("p")["lastState"]
