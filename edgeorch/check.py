@@ -296,6 +296,8 @@ def _sqlite(config: configuration.Config) -> Finding:
     path = pathlib.Path(config.data_dir)
     while not path.exists():
         path = path.parent
+    if not path.is_dir():
+        return Finding("data directory", FAILURE, f"{path} is no directory", "set data_dir to one")
     if os.geteuid() != 0 and not os.access(path, os.W_OK):
         return Finding("data directory", WARNING, f"{path} is not writable for this user")
     try:
@@ -419,7 +421,9 @@ def _forwarding(config: configuration.Config) -> Finding:
             ["nft", "-j", "-t", "list", "ruleset"], capture_output=True, timeout=30, check=True
         )
     except (OSError, subprocess.SubprocessError) as error:
-        return Finding(name, WARNING, f"cannot look at other packet filters: {error}")
+        told = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip()
+        why = told.splitlines()[0] if told else str(error)
+        return Finding(name, WARNING, f"cannot look at other packet filters: {why}")
     ruleset = json.decode(listed.stdout)["nftables"]
     told = packet_filters.blocked(
         ruleset, config.network.bridge, "edgeorch", config.network.pod_cidr

@@ -197,11 +197,12 @@ class Authority:
 
         The CA must be there. Raises CertificateError.
         """
-        if not self._path("ca.crt").exists():
-            raise CertificateError(
-                f"there is no CA in {self.directory} yet: `edgeorch serve` makes it when it starts"
-            )
         try:
+            if not self._path("ca.crt").exists():
+                raise CertificateError(
+                    f"there is no CA in {self.directory} yet: "
+                    "`edgeorch serve` makes it when it starts"
+                )
             with tempfile.TemporaryDirectory(dir=self.directory) as temporary:
                 key = pathlib.Path(temporary) / "key"
                 await _make_key(key)

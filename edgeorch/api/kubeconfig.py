@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import urllib.parse
 from typing import TYPE_CHECKING
 
 from edgeorch.lib import files, json
@@ -49,6 +50,17 @@ def rewritten(body: str, user: str | None, credential: dict[str, str], server: s
     except (LookupError, TypeError) as error:
         raise ValueError(f"it lacks {error}") from error
     return json.pretty(json.encode(config)).decode() + "\n"
+
+
+def is_server(url: str) -> bool:
+    """Whether a client can use it as the address of a device."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    clean = url.isprintable() and " " not in url and "@" not in parts.netloc
+    return clean and parts.scheme == "https" and bool(parts.hostname) and port != 0
 
 
 def write(path: pathlib.Path, server: str, authority: bytes, token: str) -> None:

@@ -168,6 +168,9 @@ def _create_certificate(options: argparse.Namespace) -> int:
 
     if why := credentials.name_error(options.name):
         raise CommandError(why)
+    if options.server is not None and not options.kubeconfig:
+        raise CommandError("--server is that of a kubeconfig: say --kubeconfig too")
+    _check_server(options.server)
     config = configuration.load(options.config)
     body = _administrators(config) if options.kubeconfig else ""
     certificate, key = _certificate(config, options)
@@ -201,7 +204,7 @@ def _certificate(config: configuration.Config, options: argparse.Namespace) -> t
     life = datetime.timedelta(seconds=_seconds(options.expires) or 0)
     try:
         return asyncio.run(authority.client(options.name, roles.group(options.role), life))
-    except (certs.CertificateError, OverflowError) as error:
+    except certs.CertificateError as error:
         raise CommandError(str(error)) from error
 
 
@@ -210,21 +213,34 @@ def _certificate(config: configuration.Config, options: argparse.Namespace) -> t
 
 def _kubeconfig(options: argparse.Namespace) -> int:
     config = configuration.load(options.config)
-    if options.name and not options.role:
-        raise CommandError("--name is that of a new token: say --role too")
+    for option in ("name", "expires"):
+        if getattr(options, option) is not None and not options.role:
+            raise CommandError(f"--{option} is that of a new token: say --role too")
+    _check_server(options.server)
     body = _administrators(config)
     if options.role:
         name = options.name or options.role
         token = _made(config, name, options.role, options.expires)
         body = _rewritten(body, name, {"token": token}, options.server)
-    elif options.token:
+    elif options.token is not None:
         from_stdin = options.token == "-"  # noqa: S105
-        token = sys.stdin.readline() if from_stdin else options.token
-        body = _rewritten(body, "user", {"token": token.strip()}, options.server)
+        token = (sys.stdin.readline() if from_stdin else options.token).strip()
+        if not token:  # never the administrator's instead
+            raise CommandError("--token: there is no token in it")
+        body = _rewritten(body, "user", {"token": token}, options.server)
     elif options.server:
         body = _rewritten(body, None, {}, options.server)
     sys.stdout.write(body)
     return 0
+
+
+def _check_server(url: str | None) -> None:
+    from edgeorch.api import kubeconfig
+
+    if url is not None and not kubeconfig.is_server(url):
+        raise CommandError(
+            f"--server: {url!r} is no server: write it like https://192.168.1.5:6443"
+        )
 
 
 def _administrators(config: configuration.Config) -> str:

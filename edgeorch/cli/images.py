@@ -92,9 +92,11 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _import(options: argparse.Namespace) -> int:
-    missing = [str(path) for path in options.files if not path.is_file()]
-    if missing:
-        raise CommandError(f"cannot import {', '.join(missing)}: no such file")
+    for path in options.files:  # all of them are looked at before the first is imported
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            raise CommandError(f"cannot import {path}: {error.strerror}") from error
 
     async def run(tools: app.ImageTools) -> None:
         for path in options.files:

@@ -63,8 +63,13 @@ def parse(text: str) -> Config:
 
     try:
         document = yaml.safe_load(text)
+        twice = _twice(yaml.compose(text, Loader=yaml.SafeLoader)) if document else ""
     except yaml.YAMLError as error:
         raise ConfigError(f"not valid YAML: {error}") from error
+    except RecursionError:
+        raise ConfigError("not valid YAML: it is nested too deep") from None
+    if twice:
+        raise ConfigError(f'"{twice}" is there twice: put what is below both under one')
     if document is None:
         document = {}
     if not isinstance(document, dict):
@@ -77,6 +82,20 @@ def parse(text: str) -> Config:
         raise ConfigError(_explain(str(error))) from error
     checks.check(config)
     return config
+
+
+def _twice(node: Any, above: str = "") -> str:
+    """The first key that a mapping of the file has twice, of which YAML would drop one; "" if none.
+    Of what is below lists nothing is asked: no key has mappings there."""
+    seen: set[str] = set()
+    for key, value in node.value if node.id == "mapping" else ():
+        place = f"{above}{key.value}"
+        if place in seen:
+            return place
+        seen.add(place)
+        if found := _twice(value, f"{place}."):
+            return found
+    return ""
 
 
 def _convert_each(key: str, found: Any, section: type[Section]) -> None:

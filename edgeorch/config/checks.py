@@ -17,6 +17,7 @@ from edgeorch.config.sections import (
     NetworkConfig,
     PodsConfig,
     RegistryConfig,
+    UpdatesConfig,
 )
 
 _MOST_PARALLEL = 16
@@ -24,6 +25,7 @@ _LEAST_PAUSE = 1.0
 _MIN_RATE = 1024
 _REGISTRY = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?)(:\d{1,5})?")
 _MIRROR = re.compile(rf"(https?://)?{_REGISTRY.pattern}(/[-A-Za-z0-9._/]*)?")
+_HTTP_URL = re.compile(r"https?://[^\s/@?#]+([/?#]\S*)?")
 _MIN_LOG_BYTES = 4096
 _MIN_LOG_FILES = 2
 """As the kubelet's containerLogMaxFiles: the one written and one before it."""
@@ -66,6 +68,7 @@ def check(config: Config) -> None:
         raise ConfigError("flash.daily_budget: use 0 or more bytes")
     if config.store.reserve_bytes < 0:
         raise ConfigError("store.reserve_bytes: use 0 or more")
+    _check_updates(config.updates)
     _check_network(config.network)
     _check_eviction(config.eviction)
 
@@ -94,15 +97,32 @@ def _check_paths(config: Config) -> None:
         "api.kubeconfig": config.api.kubeconfig,
         "api.socket": str(config.api_socket),
         "containerd.address": config.containerd.address,
+        "containerd.root": config.containerd.root,
+        "updates.hold_file": str(config.hold_file),
         "images.preload_dir": str(config.preload_dir),
         "images.docker_config": config.images.docker_config,
     }
     for key, path in paths.items():
         if not path.startswith("/"):
             raise ConfigError(f"{key}: must be an absolute path, like /var/lib/edgeorch")
+        if not path.isprintable():
+            raise ConfigError(f"{key}: {path!r} has characters that are no good in a path")
+
+
+def _check_updates(updates: UpdatesConfig) -> None:
+    for key in updates.trusted_keys:
+        if not key.startswith("/"):
+            raise ConfigError(f'updates.trusted_keys: "{key}" is not the absolute path of a file')
+    if updates.health_url and not _HTTP_URL.fullmatch(updates.health_url):
+        raise ConfigError(
+            f'updates.health_url: "{updates.health_url}" is not a URL: '
+            "write it like https://example.org/health"
+        )
 
 
 def _check_containerd(containerd: ContainerdConfig) -> None:
+    if not 0 <= containerd.patience < math.inf:
+        raise ConfigError("containerd.patience: use 0 seconds or more")
     for key in ("namespace", "snapshotter"):
         value = getattr(containerd, key)
         if not _IDENTIFIER.fullmatch(value):
@@ -259,9 +279,13 @@ def _check_eviction(eviction: EvictionConfig) -> None:
         if signal not in eviction.soft_grace_period:
             raise ConfigError(f'eviction.soft_grace_period: "{signal}" is soft: say how long')
     # Written so that not-a-number fails too.
-    seconds = [eviction.max_pod_grace_period, eviction.pressure_transition_period]
-    if not all(0 <= each < math.inf for each in (*seconds, *eviction.soft_grace_period.values())):
-        raise ConfigError("eviction: use periods of 0 seconds or more")
+    seconds = {
+        "max_pod_grace_period": eviction.max_pod_grace_period,
+        "pressure_transition_period": eviction.pressure_transition_period,
+    } | {f"soft_grace_period.{key}": each for key, each in eviction.soft_grace_period.items()}
+    for key, period in seconds.items():
+        if not 0 <= period < math.inf:
+            raise ConfigError(f"eviction.{key}: use 0 seconds or more")
     if not 0.1 <= eviction.interval <= _LONGEST_INTERVAL:
         raise ConfigError(f"eviction.interval: use 0.1 to {_LONGEST_INTERVAL} seconds")
 

@@ -19,6 +19,8 @@ from edgeorch.core import roles
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
 _SPAN = re.compile(r"([1-9][0-9]{0,5})([mhdy])")
 _UNITS = {"m": 60, "h": 3600, "d": 86400, "y": 365 * 86400}
+_LONGEST = 1000 * 365 * 86400
+"""Seconds: dates of X.509 and of Python end with the year 9999."""
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -78,8 +80,11 @@ def role_error(role: str) -> str:
 
 
 def seconds(span: str) -> int:
-    """`30m`, `12h`, `90d`, `10y`. Raises ValueError."""
+    """`30m`, `12h`, `90d`, `10y`; 1000 years at most. Raises ValueError."""
     match = _SPAN.fullmatch(span)
     if match is None:
         raise ValueError(f"{span!r} is no span of time: write it like 12h, 90d or 10y")
-    return int(match[1]) * _UNITS[match[2]]
+    found = int(match[1]) * _UNITS[match[2]]
+    if found > _LONGEST:
+        raise ValueError(f"{span!r} is longer than 1000y: use less")
+    return found

@@ -1,0 +1,68 @@
+"""The command line: what is asked for wrongly is told, and nothing else is given instead."""
+
+from __future__ import annotations
+
+import io
+import pathlib
+
+import pytest
+
+from edgeorch import cli
+from edgeorch.api import kubeconfig, made_tokens
+
+
+@pytest.fixture
+def device(tmp_path: pathlib.Path) -> pathlib.Path:
+    config = tmp_path / "config.yaml"
+    path = tmp_path / "kubeconfig"
+    config.write_text(f"data_dir: {tmp_path}/data\napi: {{kubeconfig: {path}}}\n")
+    kubeconfig.write(path, "https://127.0.0.1:6443", b"CA", "administrators-secret")
+    return config
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("kubeconfig --token=", "--token: there is no token in it"),
+        ("kubeconfig --token -", "--token: there is no token in it"),
+        ("kubeconfig --expires 3h", "--expires is that of a new token: say --role too"),
+        ("kubeconfig --name ann", "--name is that of a new token: say --role too"),
+        ("kubeconfig --server device:6443", "--server: 'device:6443' is no server"),
+        ("kubeconfig --role view --server http://device", "--server: 'http://device' is no"),
+        ("cert create ann --role view --server https://d", "say --kubeconfig too"),
+        ("cert create ann --role view --kubeconfig --server d", "--server: 'd' is no server"),
+        ("cert create ann --role view", "there is no CA in"),
+        ("token create ann --role view --expires 8000y", "is longer than 1000y"),
+        ("token create Ann --role view", "'Ann' is no name"),
+        ("token revoke ann", "there is no token ann"),
+        ("image import absent.tar", "cannot import absent.tar: No such file"),
+        ("image import /", "cannot import /: Is a directory"),
+        (f"image import {'a' * 300}", "File name too long"),
+    ],
+)
+def test_what_is_wrong_is_told(
+    device: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    told: str,
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+    assert cli.main(["--config", str(device), *command.split()]) == 1
+    output = capsys.readouterr()
+    assert told in output.err
+    assert "secret" not in output.out
+    assert made_tokens.read(device.parent / "data" / made_tokens.DIRECTORY) == []
+
+
+def test_what_comes_in_with_a_given_token_is_that_and_no_more(
+    device: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("anns\n"))
+    server = "https://[fe80::1]:6443"
+    command = ["--config", str(device), "kubeconfig", "--token", "-", "--server", server]
+    assert cli.main(command) == 0
+    output = capsys.readouterr().out
+    assert "anns" in output
+    assert server in output
+    assert "secret" not in output
