@@ -15,6 +15,7 @@ import pathlib
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -435,8 +436,37 @@ def _forwarding(config: configuration.Config) -> Finding:
     return Finding(name, WARNING, what, fix)
 
 
+def _named_files(config: configuration.Config) -> Finding:
+    """Those of the configuration that are asked for only when a bundle or an image comes."""
+    wrong = [
+        f"{key} of updates.trusted_keys is no public key of Ed25519"
+        for key in config.updates.trusted_keys
+        if not _is_ed25519(key)
+    ]
+    for host, registry in config.registries.items():
+        if registry.ca:
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(registry.ca)
+            except OSError as error:
+                told = f"{registry.ca} of registries.{host}.ca has no authority"
+                wrong.append(f"{told} ({error.strerror or error})")
+    if not wrong:
+        return Finding("files", OK, "those that the configuration names can be used")
+    fix = "put the right PEM file there, or mend the configuration and restart edgeorch"
+    return Finding("files", WARNING, "; ".join(wrong), fix)
+
+
+def _is_ed25519(key: str) -> bool:
+    command = ["openssl", "pkey", "-pubin", "-in", key, "-noout", "-text"]
+    try:
+        shown = subprocess.run(command, capture_output=True, timeout=30, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return True  # that there is no openssl is told by another check
+    return shown.returncode == 0 and shown.stdout.upper().startswith(b"ED25519")
+
+
 CHECKS: tuple[Check, ...] = (
     _root, _python, _kernel, _cgroups, _overlay, _bridge, _nft, _containerd, _runc, _openssl,
     _sqlite, _disk, _clock, _ports, _ranges, _dns,
-    _seccomp, _forwarding,
+    _seccomp, _forwarding, _named_files,
 )  # fmt: skip

@@ -47,8 +47,10 @@ def rewritten(body: str, user: str | None, credential: dict[str, str], server: s
         if user is not None:
             config["users"] = [{"name": user, "user": credential}]
             config["contexts"][0]["context"]["user"] = user
-    except (LookupError, TypeError) as error:
+    except LookupError as error:
         raise ValueError(f"it lacks {error}") from error
+    except TypeError as error:
+        raise ValueError("it is none") from error
     return json.pretty(json.encode(config)).decode() + "\n"
 
 

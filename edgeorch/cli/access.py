@@ -251,8 +251,9 @@ def _administrators(config: configuration.Config) -> str:
         raise CommandError(
             f"there is no {path} yet: `edgeorch serve` writes it when it starts"
         ) from None
-    except OSError as error:
-        raise CommandError(f"cannot read {path}: {error.strerror}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise CommandError(f"cannot read {path}: {why}") from error
 
 
 def _rewritten(body: str, user: str | None, credential: dict[str, str], server: str | None) -> str:

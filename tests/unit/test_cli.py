@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import io
+import json
 import pathlib
+import subprocess
 
 import pytest
 
-from edgeorch import cli
+from edgeorch import check, cli, config
 from edgeorch.api import kubeconfig, made_tokens
 
 
 @pytest.fixture
 def device(tmp_path: pathlib.Path) -> pathlib.Path:
-    config = tmp_path / "config.yaml"
+    file = tmp_path / "config.yaml"
     path = tmp_path / "kubeconfig"
-    config.write_text(f"data_dir: {tmp_path}/data\napi: {{kubeconfig: {path}}}\n")
+    file.write_text(f"data_dir: {tmp_path}/data\napi: {{kubeconfig: {path}}}\n")
     kubeconfig.write(path, "https://127.0.0.1:6443", b"CA", "administrators-secret")
-    return config
+    return file
 
 
 @pytest.mark.parametrize(
@@ -53,6 +55,44 @@ def test_what_is_wrong_is_told(
     assert told in output.err
     assert "secret" not in output.out
     assert made_tokens.read(device.parent / "data" / made_tokens.DIRECTORY) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [(b"\xff", "it is no text"), (b"[]", "it is none"), (b"{}", "it lacks"), (b"x", "malformed")],
+)
+def test_a_damaged_kubeconfig_is_told(
+    device: pathlib.Path, capsys: pytest.CaptureFixture[str], body: bytes, told: str
+) -> None:
+    (device.parent / "kubeconfig").write_bytes(body)
+    assert cli.main(["--config", str(device), "kubeconfig", "--token", "anns"]) == 1
+    assert told in capsys.readouterr().err
+
+
+def test_check_looks_at_the_files_that_the_configuration_names(tmp_path: pathlib.Path) -> None:
+    for name, algorithm in (("good", "ed25519"), ("other", "ed448")):
+        key, public = tmp_path / "key", tmp_path / name
+        for command in (
+            ["genpkey", "-algorithm", algorithm, "-out", str(key)],
+            ["pkey", "-in", str(key), "-pubout", "-out", str(public)],
+        ):
+            subprocess.run(["openssl", *command], check=True)
+    files = {name: f"{tmp_path}/{name}" for name in ("good", "other", "absent")}
+
+    def found(*keys: str, ca: str = "") -> str:
+        registries = {"a.example": {"ca": files[ca]}} if ca else {}
+        text = {"updates": {"trusted_keys": [files[key] for key in keys]}, "registries": registries}
+        chosen = config.parse(json.dumps(text))
+        return next(each.text for each in check.run(chosen) if each.name == "files")
+
+    assert found("good") == "those that the configuration names can be used"
+    for wrong in ("other", "absent"):
+        told = f"{files[wrong]} of updates.trusted_keys is no public key of Ed25519"
+        assert found("good", wrong) == told
+    assert found(ca="absent") == (
+        f"{files['absent']} of registries.a.example.ca has no authority (No such file or directory)"
+    )
+    assert "of registries.a.example.ca has no authority" in found(ca="good")
 
 
 def test_what_comes_in_with_a_given_token_is_that_and_no_more(
