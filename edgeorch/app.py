@@ -254,6 +254,7 @@ class ImageTools(Struct, frozen=True):
     puller: registry_puller.RegistryPuller
     containers: containers.Containers
     data_dir: pathlib.Path
+    preload_dir: pathlib.Path
 
     async def users(self) -> dict[str, str]:
         """Image to who runs it, for those of which containers are there."""
@@ -265,12 +266,17 @@ class ImageTools(Struct, frozen=True):
             for record in await self.containers.list()
         }
 
-    def preloaded(self) -> set[str]:
-        """What the preload folder gave."""
+    def preloaded(self) -> dict[str, pathlib.Path]:
+        """Image to the archive that gave it, for those that are in the preload folder."""
         from edgeorch.agent import preload
         from edgeorch.core import preloading
 
-        return preloading.given(preload.remembered(self.data_dir / preload.MEMORY).values())
+        return {
+            image: self.preload_dir / name
+            for name, record in preload.remembered(self.data_dir / preload.MEMORY).items()
+            if (self.preload_dir / name).exists()
+            for image in preloading.given([record])
+        }
 
 
 async def with_images(
@@ -292,6 +298,7 @@ async def with_images(
                 registry_puller.configured(config, sinks),
                 containers.Containers(containerd, snapshotter=snapshotter),
                 data_dir,
+                config.preload_dir,
             )
         )
     finally:

@@ -133,6 +133,13 @@ def _remove(options: argparse.Namespace) -> int:
         found = {image.name for image in await tools.images.list()}
         names = [_known(name, found) for name in options.names]
         if not options.force:
+            preloaded = tools.preloaded()
+            for name in names:
+                if name in preloaded:
+                    raise CommandError(
+                        f"cannot remove {name}: {preloaded[name]} has it, delete that first "
+                        "(--force removes it all the same, until the archive is imported again)"
+                    )
             users = await tools.users()
             with contextlib.suppress(CommandError):  # without it, what runs is all one can know
                 users |= _named_by_objects(config)

@@ -61,6 +61,7 @@ def test_images_from_the_folder_from_a_registry_and_back(
     lab.wait("pod/preloaded", "condition=Ready")
     node = lab.device.name
     labs.until(lambda: _messages(lab, node, "ImageArchiveFailed"), "the broken archive is told")
+    assert f"{folder}/busybox.tar has it" in image("remove", "busybox", check=False).stderr
     assert "broken.tar.gz: cannot inflate it" in _messages(lab, node, "ImageArchiveFailed")[0]
     listed = lab.get("node", node)["status"]["images"]
     assert any("docker.io/library/busybox:latest" in entry["names"] for entry in listed)
@@ -115,4 +116,7 @@ def test_images_from_the_folder_from_a_registry_and_back(
     assert kept <= present()
     image("unpin", "team/pinned:1")
     assert image("prune").stdout == "docker.io/team/pinned:1\n"
+    (folder / "busybox.tar").unlink()
+    used = image("remove", "busybox", check=False)
+    assert "pod default/preloaded uses it" in used.stderr
     assert lab.get("pod", "slow")["status"]["containerStatuses"][0]["restartCount"] == 0
