@@ -71,10 +71,25 @@ async def serve(config: configuration.Config) -> None:
     except database.StorageError as error:
         raise StartError(str(error)) from error
     except OSError as error:
-        raise StartError(f"cannot start: {error}") from error
+        raise StartError(f"cannot start: {_words(error)}") from error
+    except ExceptionGroup as group:
+        # What ended the start has come through the groups of the loops that ran already.
+        told, others = group.split((OSError, database.StorageError))
+        if told is None or others is not None:
+            raise
+        raise StartError(f"cannot start: {_words(told)}") from group
     if on_trial is not None and on_trial.failure:
         raise StartError(f"this version is on trial and did not become ready: {on_trial.failure}")
     log.info("stopped")
+
+
+def _words(error: Exception) -> str:
+    """Of the first, if it is several."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
 
 
 @contextlib.asynccontextmanager

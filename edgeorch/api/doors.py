@@ -155,9 +155,10 @@ def listener(address: tuple[str, int], crowd: Crowd) -> Listener:
         if family == socket.AF_INET6:
             found.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         found.bind(address)
-    except BaseException:
+    except OSError as error:
         found.close()
-        raise
+        told = f"cannot listen on {address[0]} port {address[1]}: {error.strerror}"
+        raise OSError(error.errno, told) from error
     return found
 
 

@@ -26,6 +26,7 @@ _MIN_RATE = 1024
 _REGISTRY = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?)(:\d{1,5})?")
 _MIRROR = re.compile(rf"(https?://)?{_REGISTRY.pattern}(/[-A-Za-z0-9._/]*)?")
 _HTTP_URL = re.compile(r"https?://[^\s/@?#]+([/?#]\S*)?")
+_MOST_RESERVED = 1 << 30
 _MIN_LOG_BYTES = 4096
 _MIN_LOG_FILES = 2
 """As the kubelet's containerLogMaxFiles: the one written and one before it."""
@@ -66,8 +67,8 @@ def check(config: Config) -> None:
         raise ConfigError("memory.soft_limit: use 0 or more bytes")
     if config.flash.daily_budget < 0:
         raise ConfigError("flash.daily_budget: use 0 or more bytes")
-    if config.store.reserve_bytes < 0:
-        raise ConfigError("store.reserve_bytes: use 0 or more")
+    if not 0 <= config.store.reserve_bytes <= _MOST_RESERVED:
+        raise ConfigError(f"store.reserve_bytes: use 0 to {_MOST_RESERVED}")
     _check_updates(config.updates)
     _check_network(config.network)
     _check_eviction(config.eviction)
@@ -107,6 +108,8 @@ def _check_paths(config: Config) -> None:
             raise ConfigError(f"{key}: must be an absolute path, like /var/lib/edgeorch")
         if not path.isprintable():
             raise ConfigError(f"{key}: {path!r} has characters that are no good in a path")
+    if ".." in config.cgroup_root.split("/"):
+        raise ConfigError("cgroup_root: must not lead out of the cgroups with ..")
 
 
 def _check_updates(updates: UpdatesConfig) -> None:

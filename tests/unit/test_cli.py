@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import pathlib
+import socket
 import subprocess
+from collections.abc import AsyncIterator, Callable
+from unittest import mock
 
 import pytest
 
-from edgeorch import check, cli, config
-from edgeorch.api import kubeconfig, made_tokens
+from edgeorch import app, check, cli, config
+from edgeorch.api import doors, kubeconfig, made_tokens
+from edgeorch.lib import tasks
 
 
 @pytest.fixture
@@ -55,6 +60,37 @@ def test_what_is_wrong_is_told(
     assert told in output.err
     assert "secret" not in output.out
     assert made_tokens.read(device.parent / "data" / made_tokens.DIRECTORY) == []
+
+
+@pytest.mark.parametrize(
+    ("hinder", "told"),
+    [
+        (lambda at: doors.listener(at, doors.Crowd()), "cannot listen on 127.0.0.1 port {}: Addre"),
+        (lambda _: pathlib.Path("/proc/self/absent").stat(), "/proc/self/absent: No such file"),
+    ],
+    ids=["port", "file"],
+)
+def test_what_hinders_the_start_is_told(
+    device: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    hinder: Callable[[tuple[str, int]], object],
+    told: str,
+) -> None:
+    """However many loops ran already."""
+
+    @contextlib.asynccontextmanager
+    async def starting(*_: object) -> AsyncIterator[None]:
+        async with tasks.running({}), tasks.running({}):
+            hinder(taken.getsockname())
+            yield
+
+    for name, value in (("_device", starting), ("_begin_log", str), ("gc", mock.Mock())):
+        monkeypatch.setattr(app, name, value)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert cli.main(["--config", str(device), "serve"]) == 1
+        told = told.format(taken.getsockname()[1])
+    assert capsys.readouterr().err.startswith(f"edgeorch: cannot start: {told}")
 
 
 @pytest.mark.parametrize(

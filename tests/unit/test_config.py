@@ -153,6 +153,8 @@ def test_values_are_taken_and_the_rest_keeps_its_default() -> None:
             "eviction.soft_grace_period.pid.available: use 0 seconds or more",
             id="grace",
         ),
+        pytest.param("cgroup_root: /../etc", "cgroup_root: must not lead out", id="cgroup root"),
+        pytest.param("store: {reserve_bytes: 2000000000}", "use 0 to 1073741824", id="reserve"),
         pytest.param("updates: {hold_file: hold}", "updates.hold_file: must be", id="hold file"),
         pytest.param('data_dir: "/a\\nb"', "data_dir: '/a\\nb' has characters", id="line feed"),
         pytest.param("updates: {trusted_keys: [k]}", 'updates.trusted_keys: "k"', id="key file"),
