@@ -44,7 +44,7 @@ _TELL_EVERY = 60.0
 log = logging.getLogger(__name__)
 
 
-class TokenFileError(Exception):
+class TokenFileError(OSError):
     """The token file cannot be used."""
 
 
@@ -206,20 +206,34 @@ def load_tokens(path: pathlib.Path) -> dict[bytes, User]:
         return parse_tokens(path.read_text())
     except TokenFileError as error:
         raise TokenFileError(f"cannot use {path}: {error}") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise TokenFileError(f"cannot read {path}: {error}") from error
 
 
 def ensure_admin_token(path: pathlib.Path) -> str:
-    """The administrator's token, made at the first start. The file is readable by root only."""
+    """The administrator's token, made at the first start. The file is readable by root only.
+
+    One that is no text any more is set aside: a damaged medium must not keep the device away.
+    """
+    held = ""
     try:
-        for row in csv.reader(path.read_text().splitlines()):
+        held = path.read_text()
+        if "\0" in held:
+            raise ValueError("it has a NUL")
+        for row in csv.reader(held.splitlines()):
             if len(row) >= 3 and row[1].strip() == ADMIN.name and row[0].strip():
                 return row[0].strip()
     except FileNotFoundError:
         pass
+    except (ValueError, csv.Error) as error:
+        aside = path.with_name(f"{path.name}.damaged")
+        path.replace(aside)
+        told = "%s is no text (%s): it is %s now, and the administrator's token is new"
+        log.error(told, path, error, aside)
+        held = ""
+    if held and not held.endswith("\n"):
+        held += "\n"
     token = secrets.token_urlsafe(32)
-    held = path.read_text() if path.exists() else ""
     line = f"{token},{ADMIN.name},{ADMIN.name},{MASTERS}\n"
     files.write_atomically(path, (held + line).encode(), mode=0o600)
     return token

@@ -17,7 +17,7 @@ DATA = (
     "access", "clock", "hold", "image-index.json", "image-use.json", "images", "import",
     "layers-checked", "lock", "pods", "preload.json", "reserve", "running", "seccomp",
     "service-account.key", "state.db", "state.db-shm", "state.db-wal", "state.db.*", "tls",
-    "tokens.csv",
+    "tokens.csv", "tokens.csv.damaged",
 )  # fmt: skip
 """What edgeorch makes in its data directory, as patterns."""
 RUN = ("api.sock", "flash.json", "io", "netns", "pods", "sandboxes", "store", "sysctls.json")

@@ -99,3 +99,22 @@ def test_the_administrators_token_is_made_once(tmp_path: pathlib.Path) -> None:
     assert auth.load_tokens(path)[auth.fingerprint(token)] == auth.User(
         "system:admin", ("system:masters", "system:authenticated"), "system:admin"
     )
+
+
+@pytest.mark.parametrize("body", [bytes(60), b"\x93\xff", b"token,\xff"])
+def test_a_damaged_token_file_is_set_aside(tmp_path: pathlib.Path, body: bytes) -> None:
+    path = tmp_path / "tokens.csv"
+    path.write_bytes(body)
+    token = auth.ensure_admin_token(path)
+    assert auth.fingerprint(token) in auth.load_tokens(path)
+    assert auth.ensure_admin_token(path) == token
+    assert (tmp_path / "tokens.csv.damaged").read_bytes() == body
+
+
+def test_a_token_file_with_a_slip_stays_and_is_told(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "tokens.csv"
+    path.write_text("a,b")
+    auth.ensure_admin_token(path)
+    with pytest.raises(OSError, match=r"tokens\.csv: line 1: expected token"):
+        auth.load_tokens(path)
+    assert path.read_text().startswith("a,b\n")
