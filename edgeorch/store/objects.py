@@ -463,7 +463,7 @@ class Objects:
     def _stamp(self, resource: str, namespace: str, name: str, obj: Object) -> Stored:
         self._version += 1
         obj["metadata"]["resourceVersion"] = str(self._version)
-        return Stored(resource, namespace, name, self._version, json.encode(obj))
+        return Stored(resource, namespace, name, self._version, json.packed(obj))
 
 
 def _suffix() -> str:

@@ -124,13 +124,18 @@ def unfinished(lab: labs.Lab) -> list[str]:
         found += _miscounted(job, pods)
     for pod in pods:
         status = pod["status"]
-        ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status["conditions"])
+        ready = "Ready" in _true(status)
         if not ready and status["phase"] not in ("Succeeded", "Failed"):
             states = [entry.get("state") for entry in status.get("containerStatuses", [])]
             found.append(f"pod {pod['metadata']['name']} {status['phase']}: {states}")
         if pod["metadata"].get("deletionTimestamp"):
             found.append(f"pod {pod['metadata']['name']} is still being deleted")
     return found
+
+
+def _true(status: labs.Object) -> set[str]:
+    """Conditions; a pod that has just been made has none yet."""
+    return {c["type"] for c in status.get("conditions", []) if c["status"] == "True"}
 
 
 def _miscounted(job: labs.Object, pods: list[labs.Object]) -> list[str]:

@@ -82,6 +82,24 @@ async def test_containers_live_through_the_death_of_containerd(
     await output.close()
 
 
+async def test_a_command_in_its_course_is_told_once_that_containerd_went_away(
+    own: Runtime, caplog: pytest.LogCaptureFixture
+) -> None:
+    await own.run("alive", "sleep", "1000")
+    commands = execs.Execs(own.client, own.containers, own.stdio)
+    async with commands.open(
+        "alive", execs.Command(["sh", "-c", "echo on; sleep 1000"])
+    ) as process:
+        assert await anext(process.outputs()["stdout"]) == b"on\n"
+        own.daemon.kill()
+        with pytest.raises(errors.Unavailable):
+            await process.wait()
+    await commands.close()
+    assert [record.getMessage() for record in caplog.records if record.exc_info] == []
+    own.daemon.start()
+    await own.containers.delete("alive", force=True)
+
+
 async def test_a_shim_that_died_is_told_as_the_exit_of_its_container(own: Runtime) -> None:
     """What an OOM killer that picks the shim leaves behind."""
     async with watching.watching(own.events) as watch:
