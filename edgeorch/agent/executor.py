@@ -273,15 +273,10 @@ class Executor:
         container = shop.observer.container(action.id)
         if container is None or container.state is not State.CREATED:
             return
-        path = shop.maker.log_path(self.pod.metadata, spec.name, container.attempt)
-        link = shop.maker.log_link(self.pod.metadata, spec.name, action.id)
-        io = await shop.output.attach(
-            action.id, path, link=link, terminal=spec.tty, stdin=spec.stdin
-        )
         say = shop.voice.container(self.pod, action.name, kind)
         try:
             with shop.observer.starting(action.id):
-                pid = await self._begun(action.id, io)
+                pid = await self._begun(spec, container)
                 at, shown = shop.clock.monotonic(), clocks.rfc3339(shop.clock.now())
                 shop.observer.running(action.id, pid, at, shown)
         except (errors.Unavailable, errors.DeadlineExceeded, errors.AlreadyExists):
@@ -301,12 +296,29 @@ class Executor:
         with contextlib.suppress(errors.NotFound):
             await shop.containers.update_labels(action.id, {container_labels.STARTED: text})
 
-    async def _begun(self, container_id: str, io: stdio.Stdio) -> int:
+    async def _begun(self, spec: views.Container, container: Container) -> int:
+        """The pid."""
+        io = await self._heard(spec, container)
         try:
-            return await self._shop.containers.start(container_id, io)
+            return await self._shop.containers.start(container.id, io)
         except errors.AlreadyExists:
-            await self._clear_task(container_id)
-            return await self._shop.containers.start(container_id, io)
+            await self._clear_task(container.id)
+            # Its pipes end with it, and nobody would read what comes through them after that.
+            await self._shop.output.finish(container.id)
+            return await self._shop.containers.start(
+                container.id, await self._heard(spec, container)
+            )
+
+    async def _heard(self, spec: views.Container, container: Container) -> stdio.Stdio:
+        """From now on its output goes into its log."""
+        maker, pod = self._shop.maker, self.pod.metadata
+        return await self._shop.output.attach(
+            container.id,
+            maker.log_path(pod, spec.name, container.attempt),
+            link=maker.log_link(pod, spec.name, container.id),
+            terminal=spec.tty,
+            stdin=spec.stdin,
+        )
 
     async def _clear_task(self, container_id: str) -> None:
         """One that ended unseen before its start was answered is in the way of the next try."""
