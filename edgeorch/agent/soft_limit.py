@@ -1,7 +1,7 @@
 """The soft limit of this process's memory: above it, caches go and free pages are given back.
 
-Looked at along with other looks at the device. What does not help is not done over and over: the
-next time is when it has grown again.
+Looked at along with other looks at the device. What does not help is not done over and over: when
+all has gone that can go, the next time is when it has grown again.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class SoftLimit:
         if used <= self._limit:
             self._least = 0
             return
-        if self._least and used < self._least + _GROWN:
+        if self._least and not self._caches.more and used < self._least + _GROWN:
             return
         dropped = self._caches.drop()
         self._give_back()

@@ -10,13 +10,15 @@ class Caches:
 
     def __init__(self) -> None:
         self._drops: dict[str, Callable[[], object]] = {}
+        self.more = False
+        """Whether the last drop has left something that the next one would forget."""
 
     def add(self, name: str, drop: Callable[[], object]) -> None:
-        """`drop` forgets all that can be found out again."""
+        """`drop` forgets all that can be found out again, or a part of it and returns True."""
         self._drops[name] = drop
 
     def drop(self) -> list[str]:
         """Forget everything; whose caches they were."""
-        for drop in self._drops.values():
-            drop()
+        answers = [drop() for drop in self._drops.values()]
+        self.more = True in answers
         return list(self._drops)

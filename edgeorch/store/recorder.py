@@ -141,14 +141,15 @@ class Log:
         last = {"message": message, "lastTimestamp": stamp, "count": known.count}
         return {**obj, "firstTimestamp": first, **last}
 
-    def forget_some(self) -> None:
-        """Memory is short: keep the newest, of which most is asked.
+    def forget_some(self) -> bool:
+        """Memory is short: keep the newest, of which most is asked. True when there are more to go.
 
         Not all others at once, since every one that goes is a change: so many would end the history
         that whoever lists events page by page has to come back to.
         """
         for _ in range(min(_AT_ONCE, len(self._known) - _FEW_EVENTS)):
             self._drop_oldest()
+        return len(self._known) > _FEW_EVENTS
 
     def _expire(self, now: float) -> None:
         while self._known:

@@ -18,14 +18,24 @@ class Process:
 
     def __init__(self, limit: int) -> None:
         self.own, self.cache, self.given_back = 50 * MIB, 0, 0
+        self.slow = 0
+        """Another cache, that goes by a MiB at a time."""
         known = caches.Caches()
         known.add("a cache", self._drop)
+        known.add("a slow one", self._drop_some)
         self.limit = soft_limit.SoftLimit(
-            limit, known, measure=lambda: self.own + self.cache, give_back=self._give_back
+            limit, known, measure=self._used, give_back=self._give_back
         )
 
     def _drop(self) -> None:
         self.cache = 0
+
+    def _drop_some(self) -> bool:
+        self.slow = max(0, self.slow - MIB)
+        return self.slow > 0
+
+    def _used(self) -> int:
+        return self.own + self.cache + self.slow
 
     def _give_back(self) -> None:
         self.given_back += 1
@@ -53,6 +63,22 @@ def test_what_does_not_help_is_not_done_over_and_over() -> None:
     assert process.grow() == 1
     assert process.grow(cache=MIB - 1) == 1
     assert process.grow(cache=1) == 2
+
+
+def test_what_goes_by_and_by_goes_as_long_as_memory_is_above_the_limit() -> None:
+    process = Process(60 * MIB)
+    process.slow = 5 * MIB
+    assert [process.grow(own=8 * MIB), process.grow(), process.grow()] == [1, 2, 3]
+    assert process.slow == 2 * MIB  # 60 MiB: that will do
+    assert process.grow() == 3
+    process.slow += MIB // 2
+    assert [process.grow(own=8 * MIB), process.grow(), process.grow(), process.grow()] == [
+        4,
+        5,
+        6,
+        6,
+    ]
+    assert process.slow == 0
 
 
 def test_without_a_limit_nothing_is_dropped() -> None:
