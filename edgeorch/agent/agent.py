@@ -295,8 +295,7 @@ class Agent:
 
     async def _take_stock(self) -> None:
         """Compare everything that is there with everything that is wanted."""
-        mine = [stored.view(views.Pod) for stored in self._objects.list(kinds.POD.resource).items]
-        mine = [pod for pod in mine if pod.spec.node_name == self._settings.node_name]
+        mine = self._mine()
         wanted = {pod.metadata.uid for pod in mine}
         for uid, worker in self._workers.items():
             if uid not in wanted:
@@ -305,21 +304,26 @@ class Agent:
             self._offer(pod)
         self._stock_taken.set()
         self._pressure.may_evict.set()
-        await self._end_orphans(wanted)
+        self._end_orphans(wanted)
+        await self._sweep(wanted | self._workers.keys())
 
-    async def _end_orphans(self, wanted: set[str]) -> None:
-        shop = self._shop
+    def _mine(self) -> list[views.Pod]:
+        listed = [stored.view(views.Pod) for stored in self._objects.list(kinds.POD.resource).items]
+        return [pod for pod in listed if pod.spec.node_name == self._settings.node_name]
+
+    def _end_orphans(self, wanted: set[str]) -> None:
         for uid, identity in self.observer.pods().items():
             if uid not in wanted and uid not in self._workers:
                 left = self.observer.pod(uid)
                 log.info("Ending %s/%s (%s): no such pod", identity.namespace, identity.name, uid)
                 self._offer(gc.orphan(identity, left))
                 self._workers[uid].lost()
-        known = wanted | self._workers.keys()
+
+    async def _sweep(self, known: set[str]) -> None:
         await gc.sweep_networks(known, self._network)
-        former = await gc.left_over(known, shop)
+        former = await gc.left_over(known, self._shop)
         if former and self._group is not None:
-            self._group.create_task(gc.sweep(former, shop), name="sweep")
+            self._group.create_task(gc.sweep(former, self._shop), name="sweep")
 
     def _pod_changed(self, event: watch.Event) -> None:
         pod = event.stored.view(views.Pod)
@@ -396,6 +400,9 @@ class Agent:
                 worker.retry("")
 
     def _listed(self) -> None:
+        if self._stock_taken.is_set():
+            # Made when containerd went away before it could say so, and its pod is gone meanwhile.
+            self._end_orphans({pod.metadata.uid for pod in self._mine()})
         self._tidier.look()
         self._index.changed()
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from typing import Any
 
 import pytest
 
+from edgeorch.runtime import errors
 from tests.component.agent.conftest import Lab
 
 
@@ -27,6 +29,31 @@ async def test_what_happens_while_containerd_is_away_is_seen_afterwards(lab: Lab
     await lab.running("new")
     assert (await lab.running("stays"))["containerID"] == stays["containerID"]
     await lab.until(lambda: lab.agent.health() is None)
+
+
+async def test_what_was_made_without_a_word_for_a_pod_that_is_gone_goes_too(lab: Lab) -> None:
+    """containerd dies between making a container and saying so; its pod is deleted meanwhile."""
+    call, died = lab.client.call, asyncio.Event()
+
+    async def mute(method: Any, request: Any, **options: Any) -> Any:
+        answer = await call(method, request, **options)
+        if method.name == "/containerd.services.containers.v1.Containers/Create":
+            lab.daemon.kill()
+            died.set()
+            raise errors.Unavailable("the connection to containerd broke")
+        return answer
+
+    lab.client.call = mute  # type: ignore[method-assign]
+    await lab.run("brief")
+    await asyncio.wait_for(died.wait(), 30)
+    await lab.delete("brief", grace=0)
+    await lab.gone("brief")
+    await lab.until(lambda: not lab.agent.pods(), "no worker")
+    lab.client.call = call  # type: ignore[method-assign]
+    await asyncio.to_thread(lab.daemon.start)
+    async with asyncio.timeout(30):
+        while await lab.containers.list() or await lab.containers.owned_snapshots():
+            await asyncio.sleep(0.05)
 
 
 async def test_the_node_is_ready_exactly_while_containerd_can_be_used(lab: Lab) -> None:
