@@ -147,6 +147,11 @@ def _age(pod: pod_facts.PodFacts) -> tuple[str, str]:
     return pod.metadata.creation_timestamp, pod.metadata.name
 
 
+def _seniority(pod: pod_facts.PodFacts) -> tuple[str, bool, str]:
+    created, name = _age(pod)
+    return created, not pod.ready, name
+
+
 # --- objects ------------------------------------------------------------------------------------
 
 
@@ -199,9 +204,10 @@ def status(
     *,
     now: float,
 ) -> Object:
-    """The status it should have. `now`: since boot. The node's oldest pod speaks for it."""
+    """The status it should have. `now`: since boot. The node's oldest pod speaks for it; of those
+    of one second, one that serves."""
     desired = int(found.should_run)
-    first = min(pods, key=_age, default=None)
+    first = min(pods, key=_seniority, default=None)
     counted = first if desired else None
     ready = int(counted is not None and counted.ready)
     seconds = daemon_set.spec.min_ready_seconds

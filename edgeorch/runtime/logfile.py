@@ -230,11 +230,14 @@ class Cursor:
         for _ in range(_TRIES):
             older = rotated(path)
             found = _first([*older, path]) if tail_lines is None else _tail(older, path, tail_lines)
-            if found is not None and (tail_lines is None or _names(older) == _names(rotated(path))):
+            if found is None:
+                continue
+            # The oldest of all, once it has been rotated, stays the oldest.
+            is_first = tail_lines is None and bool(older)
+            if is_first or _names(older) == _names(rotated(path)):
                 self._file = found
                 return
-            if found is not None:  # rotated meanwhile: lines between may be missing
-                found.close()
+            found.close()  # rotated meanwhile: lines between may be missing
         raise FileNotFoundError(str(path))
 
     def read(self) -> bytes:

@@ -147,6 +147,12 @@ def test_status() -> None:
     assert (stray["numberMisscheduled"], stray["desiredNumberScheduled"]) == (1, 0)
 
 
+def test_of_pods_of_one_second_one_that_serves_speaks_for_the_node() -> None:
+    pods = [pod("a", "new", ready=False), pod("b", "old")]
+    found = daemon.status(daemon_set(**SURGE), pods, HERE, "new", now=NOW)
+    assert (found["numberReady"], found.get("numberAvailable")) == (1, 1)
+
+
 _PODS = st.lists(
     st.tuples(
         st.sampled_from(["old", "new"]),

@@ -69,10 +69,14 @@ def read(cursor: logfile.Cursor) -> bytes:
     return b"".join(iter(cursor.read, b""))
 
 
+@pytest.mark.parametrize("before", [0, 1, 3])
 @pytest.mark.parametrize("deed", ["rotate", "compress", "both"])
 @pytest.mark.parametrize("at", range(16))
-def test_nothing_is_missing_and_nothing_comes_twice(log: Log, deed: str, at: int) -> None:
-    for _ in range(3):
+def test_nothing_is_missing_and_nothing_comes_twice(
+    log: Log, before: int, deed: str, at: int
+) -> None:
+    log.say()
+    for _ in range(before):
         log.rotate()
     log.looks, log.deeds = 0, {at: getattr(log, deed)}
     cursor = logfile.Cursor(log.path, renamed=log.appender.renamed)
@@ -83,10 +87,12 @@ def test_nothing_is_missing_and_nothing_comes_twice(log: Log, deed: str, at: int
     assert found == log.said
 
 
+@pytest.mark.parametrize("before", [0, 1, 3])
 @pytest.mark.parametrize("deed", ["rotate", "compress", "both"])
 @pytest.mark.parametrize("at", range(14))
-def test_the_last_lines_are_the_last_ones(log: Log, deed: str, at: int) -> None:
-    for _ in range(3):
+def test_the_last_lines_are_the_last_ones(log: Log, before: int, deed: str, at: int) -> None:
+    log.say()
+    for _ in range(before):
         log.rotate()
     log.looks, log.deeds = 0, {at: getattr(log, deed)}
     cursor = logfile.Cursor(log.path, tail_lines=8, renamed=log.appender.renamed)
@@ -95,4 +101,4 @@ def test_the_last_lines_are_the_last_ones(log: Log, deed: str, at: int) -> None:
     found += read(cursor)
     cursor.close()
     assert log.said.endswith(found)
-    assert found.count(b"\n") >= 8
+    assert found.count(b"\n") >= min(8, log.said.count(b"\n"))
