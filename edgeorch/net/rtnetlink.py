@@ -43,7 +43,21 @@ def _without_unittest() -> Iterator[None]:
 
 _bare("pyroute2")
 with _without_unittest():
-    from pyroute2.iproute.linux import AsyncIPRoute
+    from pyroute2.iproute.linux import AsyncIPRoute as _AsyncIPRoute
     from pyroute2.netlink.exceptions import NetlinkError
 
 __all__ = ["AsyncIPRoute", "NetlinkError"]
+
+
+class AsyncIPRoute(_AsyncIPRoute):  # type: ignore[misc]
+    """As pyroute2's, but it forgets what nobody waits for.
+
+    After the answer to a "get" the kernel sends an acknowledgement, when whoever asked has gone on.
+    pyroute2 keeps it for a reader of everything else; there is none here, and each would take a
+    page for ever.
+    """
+
+    def enqueue(self, data: bytes, addr: object) -> None:
+        """`data` begins with a nlmsghdr (netlink(7))."""
+        if int.from_bytes(data[8:12], sys.byteorder) in self.msg_queue.queues:
+            super().enqueue(data, addr)

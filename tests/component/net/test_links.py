@@ -29,3 +29,17 @@ async def test_dumps_asked_for_at_the_same_time_all_succeed(device: conftest.Dev
     finally:
         links_.close()
     assert [len(routes) >= ROUTES for routes in found] == [True] * 8
+
+
+async def test_what_the_kernel_says_to_nobody_is_not_kept(device: conftest.Device) -> None:
+    """It acknowledges every question for one link, after the answer."""
+    links_ = links.Links()
+    links_.open()
+    try:
+        for _ in range(50):
+            assert await links_.index("up0")
+        await links_.routes()  # behind the last acknowledgement
+        kept = links_._ipr.msg_queue.root.qsize()
+    finally:
+        links_.close()
+    assert kept == 0
