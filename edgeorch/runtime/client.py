@@ -9,6 +9,7 @@ Messages are bounded both ways: containerd refuses more than 16 MiB, and so do w
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, TypeVar
@@ -124,8 +125,20 @@ class Client:
         deadline: float | None = TIMEOUT,
     ) -> Response:
         """`deadline` in seconds from now; None only where the answer is the end of a process."""
+        asked = asyncio.create_task(
+            method(request, timeout=deadline, metadata=self._metadata), name=method.name
+        )
+        # grpclib cancels the task that asks when the connection breaks, and raises why. Were it the
+        # caller's own, a cancellation by others at the same moment would be lost in that.
+        try:
+            await asyncio.wait([asked])
+        except asyncio.CancelledError:
+            asked.add_done_callback(_unheard)
+            asked.cancel()
+            await asyncio.wait([asked])
+            raise
         with native_errors(method.name):
-            return await method(request, timeout=deadline, metadata=self._metadata)
+            return asked.result()
 
     @contextlib.asynccontextmanager
     async def stream(
@@ -160,6 +173,12 @@ class Client:
 
     def close(self) -> None:
         self.services.channel.close()
+
+
+def _unheard(asked: asyncio.Task[Any]) -> None:
+    """Whoever would be told how it ended has gone."""
+    if not asked.cancelled():
+        asked.exception()
 
 
 def parse_version(text: str) -> tuple[int, int]:
