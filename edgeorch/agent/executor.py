@@ -83,6 +83,18 @@ class Workshop(Struct, frozen=True):
     give_way: Callable[[], None] = lambda: None
     """Called when the disk had no room for a container that is to run."""
 
+    async def hear(
+        self, pod: views.Meta, spec: views.Container, container: Container
+    ) -> stdio.Stdio:
+        """From now on its output goes into its log; repeatable. Raises OSError."""
+        return await self.output.attach(
+            container.id,
+            self.maker.log_path(pod, spec.name, container.attempt),
+            link=self.maker.log_link(pod, spec.name, container.id),
+            terminal=spec.tty,
+            stdin=spec.stdin,
+        )
+
 
 class Executor:
     """Acts for one pod. `pod` is the newest state of it."""
@@ -298,27 +310,14 @@ class Executor:
 
     async def _begun(self, spec: views.Container, container: Container) -> int:
         """The pid."""
-        io = await self._heard(spec, container)
+        shop, pod = self._shop, self.pod.metadata
         try:
-            return await self._shop.containers.start(container.id, io)
+            return await shop.containers.start(container.id, await shop.hear(pod, spec, container))
         except errors.AlreadyExists:
             await self._clear_task(container.id)
             # Its pipes end with it, and nobody would read what comes through them after that.
-            await self._shop.output.finish(container.id)
-            return await self._shop.containers.start(
-                container.id, await self._heard(spec, container)
-            )
-
-    async def _heard(self, spec: views.Container, container: Container) -> stdio.Stdio:
-        """From now on its output goes into its log."""
-        maker, pod = self._shop.maker, self.pod.metadata
-        return await self._shop.output.attach(
-            container.id,
-            maker.log_path(pod, spec.name, container.attempt),
-            link=maker.log_link(pod, spec.name, container.id),
-            terminal=spec.tty,
-            stdin=spec.stdin,
-        )
+            await shop.output.finish(container.id)
+            return await shop.containers.start(container.id, await shop.hear(pod, spec, container))
 
     async def _clear_task(self, container_id: str) -> None:
         """One that ended unseen before its start was answered is in the way of the next try."""

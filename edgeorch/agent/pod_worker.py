@@ -292,11 +292,7 @@ class PodWorker:
             spec = specs.get(container.name)
             if spec is None or container.settled or container.state is State.CREATED:
                 continue
-            path = shop.maker.log_path(self.pod.metadata, spec.name, container.attempt)
             try:
-                link = shop.maker.log_link(self.pod.metadata, spec.name, container.id)
-                await shop.output.attach(
-                    container.id, path, link=link, terminal=spec.tty, stdin=spec.stdin
-                )
+                await shop.hear(self.pod.metadata, spec, container)
             except OSError as error:
                 log.warning("Cannot take up the log of %s: %s", container.id, error)

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 from edgeorch.lib import backoff
 
@@ -53,6 +54,18 @@ async def cancel_and_wait(*tasks: asyncio.Task[object]) -> None:
     for result in await asyncio.gather(*tasks, return_exceptions=True):
         if isinstance(result, Exception):
             log.error("a cancelled task failed", exc_info=result)
+
+
+async def abandon(task: asyncio.Task[Any]) -> None:
+    """Cancel and see its end. How it ends is nobody's concern, or others are told by it."""
+    task.add_done_callback(_retrieve)
+    task.cancel()
+    await asyncio.wait([task])
+
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled():
+        task.exception()  # else asyncio logs that nobody has asked for it
 
 
 @contextlib.asynccontextmanager

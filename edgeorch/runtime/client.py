@@ -22,6 +22,7 @@ import grpclib.exceptions
 import h2.connection
 from google.protobuf import empty_pb2
 
+from edgeorch.lib import tasks
 from edgeorch.runtime import corked, errors
 from edgeorch.runtime.pb import (
     containers_grpc,
@@ -133,9 +134,7 @@ class Client:
         try:
             await asyncio.wait([asked])
         except asyncio.CancelledError:
-            asked.add_done_callback(_unheard)
-            asked.cancel()
-            await asyncio.wait([asked])
+            await tasks.abandon(asked)
             raise
         with native_errors(method.name):
             return asked.result()
@@ -173,12 +172,6 @@ class Client:
 
     def close(self) -> None:
         self.services.channel.close()
-
-
-def _unheard(asked: asyncio.Task[Any]) -> None:
-    """Whoever would be told how it ended has gone."""
-    if not asked.cancelled():
-        asked.exception()
 
 
 def parse_version(text: str) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from typing import Any
 from google.protobuf import any_pb2
 from msgspec import Struct
 
-from edgeorch.lib import json
+from edgeorch.lib import json, tasks
 from edgeorch.runtime import client, containers, errors, stdio
 from edgeorch.runtime.pb import tasks_pb2
 
@@ -314,10 +314,7 @@ class ExecProcess:
                 await asyncio.wait([self._waiting], timeout=client.TIMEOUT)
             except errors.ContainerdError as error:
                 log.warning("Cannot kill %s in %s: %s", self._exec_id, self.container_id, error)
-        self._waiting.cancel()
-        await asyncio.wait([self._waiting])
-        if not self._waiting.cancelled():
-            self._waiting.exception()  # whoever waits for the process is told
+        await tasks.abandon(self._waiting)  # whoever waits for the process is told
 
     async def _wait(self) -> int:
         answer = await self._client.call(

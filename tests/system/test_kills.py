@@ -134,7 +134,7 @@ def unfinished(lab: labs.Lab) -> list[str]:
 
 
 def _true(status: labs.Object) -> set[str]:
-    """Conditions; a pod that has just been made has none yet."""
+    """Conditions; what has just been made has none yet."""
     return {c["type"] for c in status.get("conditions", []) if c["status"] == "True"}
 
 
@@ -152,9 +152,7 @@ def _miscounted(job: labs.Object, pods: list[labs.Object]) -> list[str]:
         for phase in ("Succeeded", "Failed")
     }
     told = {"Succeeded": status.get("succeeded", 0), "Failed": status.get("failed", 0)}
-    complete = any(
-        c["type"] == "Complete" and c["status"] == "True" for c in status.get("conditions", [])
-    )
+    complete = "Complete" in _true(status)
     if not complete or told != counts or told["Succeeded"] != job["spec"]["completions"]:
         return [f"job {name}: {status}, its pods {counts}"]
     return []
